@@ -1,0 +1,28 @@
+# The graph of headimpact. The path selects the study: results/{study}/table4.csv
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/annotate.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/impact.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/miniature.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/table{number}.csv", number=range(1, 6)),
+        "results/table4.md",
+        expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
+
+
+onsuccess:
+    report_study()

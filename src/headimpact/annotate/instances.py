@@ -1,0 +1,68 @@
+"""The annotator `instances`: COCO's own masks and categories, or the scenes' descriptions."""
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from headimpact.artifacts import SCHEMAS
+from headimpact.dataset.masks import decode, from_segmentation
+
+
+def annotate(folder, images, description):
+    """Key objects of `images` and what was left out: tables "annotations" and "dropped".
+
+    folder: a CocoFolder. images: a table of kind "images". description: how a category becomes
+    a description, with {category} and {article}; an instance that brings its own keeps it.
+    Every image is decoded once, so that a damaged one is named here and not hours later.
+    Crowd regions are left out. The confidence of a mask drawn by a person is 1.
+    """
+    instances = dict(list(folder.instances().groupby("image_id", sort=False)))
+    found, dropped = [], []
+    for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):
+
+        def leave_out(reason, image=image):
+            dropped.append(
+                {"image_id": image.image_id, "file_name": image.file_name, "reason": reason}
+            )
+
+        try:
+            size = folder.image(image.file_name).size
+        except ValueError as error:
+            leave_out(f"damaged image: {error}")
+            continue
+        if size != (image.width, image.height):
+            leave_out("size differs from the annotation file")
+            continue
+        for row in instances.get(image.image_id, pd.DataFrame()).itertuples():
+            if row.iscrowd:
+                leave_out("crowd region")
+                continue
+            try:
+                counts = from_segmentation(row.segmentation, image.height, image.width)
+            except ValueError:
+                leave_out("malformed mask")
+                continue
+            article = "an" if row.category[:1].lower() in set("aeiou") else "a"
+            text = row.description or description.format(article=article, category=row.category)
+            box = _box(decode(counts, image.height, image.width))
+            found.append(
+                {
+                    "image_id": image.image_id,
+                    "description": text,
+                    **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+                    "mask": counts,
+                    "confidence": 1.0,
+                }
+            )
+    return (
+        pd.DataFrame(found, columns=SCHEMAS["annotations"].names),
+        pd.DataFrame(dropped, columns=SCHEMAS["dropped"].names),
+    )
+
+
+def _box(mask):
+    """Edges x0, y0, x1, y1 of a mask in pixels, the last two exclusive; zeros if it is empty."""
+    ys, xs = np.nonzero(mask)
+    if not len(xs):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)

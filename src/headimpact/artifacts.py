@@ -1,0 +1,130 @@
+"""Every table that rules hand to each other: its columns, its checked write and read."""
+
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLITS = ("impact", "train", "validation", "test")
+PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy", "pandas", "pyarrow", "pillow")
+
+_OBJECT = [
+    ("description", pa.string()),
+    *((edge, pa.float64()) for edge in ("x0", "y0", "x1", "y1")),  # pixels
+    ("mask", pa.string()),  # COCO RLE counts
+    ("confidence", pa.float64()),
+]
+_IMAGE = [
+    ("image_id", pa.int64()),
+    ("file_name", pa.string()),
+    ("width", pa.int64()),
+    ("height", pa.int64()),
+    ("caption_id", pa.int64()),
+    ("caption", pa.string()),
+]
+_HEAD = [("layer", pa.int16()), ("head", pa.int16())]
+
+SCHEMAS = {
+    # an image drawn for the study, with one of its captions, in the order of the draw
+    "images": pa.schema(_IMAGE),
+    # an object that the annotator found, before any filter
+    "annotations": pa.schema([("image_id", pa.int64()), *_OBJECT]),
+    # an image or object left out, and why
+    "dropped": pa.schema(
+        [("image_id", pa.int64()), ("file_name", pa.string()), ("reason", pa.string())]
+    ),
+    # an image that entered the study
+    "samples": pa.schema([("sample_id", pa.int64()), *_IMAGE, ("split", pa.string())]),
+    # a key object
+    "objects": pa.schema([("sample_id", pa.int64()), ("object_id", pa.int64()), *_OBJECT]),
+    # an object on a model's token grid; coverage in the order of the image tokens, 0 to 1
+    "tokens": pa.schema(
+        [
+            ("object_id", pa.int64()),
+            ("tiles", pa.int32()),
+            ("rows", pa.int32()),
+            ("columns", pa.int32()),
+            ("coverage", pa.list_(pa.float32())),
+        ]
+    ),
+    # object x layer x head: which image tokens lie above the mean, packed to bits (numpy order)
+    "attended": pa.schema([("object_id", pa.int64()), *_HEAD, ("attended", pa.binary())]),
+    # object x layer x head
+    "impact": pa.schema([("object_id", pa.int64()), *_HEAD, ("iou", pa.float64())]),
+    # layer x head
+    "head_scores": pa.schema(
+        [
+            ("score", pa.string()),
+            *_HEAD,
+            ("value", pa.float64()),
+            ("standard_error", pa.float64()),
+            ("n", pa.int64()),
+        ]
+    ),
+    # a test item; nll: sum over the description's tokens, nats; p_*: over the whole vocabulary
+    "metrics": pa.schema(
+        [
+            ("sample_id", pa.int64()),
+            ("object_id", pa.int64()),
+            ("nll", pa.float64()),
+            ("tokens", pa.int64()),
+            *((f"p_{label}", pa.float64()) for label in "ABCD"),
+            ("answer", pa.string()),
+            ("chosen", pa.string()),
+        ]
+    ),
+}
+
+
+def write(path, kind, table, **provenance):
+    """Write `table` (DataFrame or list of dicts) as the artifact `kind`, whole or not at all.
+
+    provenance: what else to record beside the package versions (str, numbers, lists, dicts).
+    Raises ValueError if columns are missing, unknown or hold what their type does not admit.
+    """
+    schema = SCHEMAS[kind]
+    frame = pd.DataFrame(table, columns=None if len(table) else schema.names)
+    if set(frame.columns) != set(schema.names):
+        raise ValueError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    recorded = json.dumps({"kind": kind, "versions": versions, **provenance}, sort_keys=True)
+    try:
+        content = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    content = content.replace_schema_metadata({"headimpact": recorded})
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(content, partial, compression="zstd")
+    os.replace(partial, path)
+
+
+def read(path, kind):
+    """The artifact at `path` as a DataFrame.
+
+    Raises ValueError, naming the file and the mend, if it is damaged or of another kind.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        if not Path(path).exists():
+            raise
+        raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+    if table.schema.remove_metadata() != SCHEMAS[kind]:
+        raise ValueError(f"{path}: not a table of {kind}; delete it and run again")
+    return table.to_pandas()
+
+
+def read_all(paths, kind):
+    """The shards of one artifact, one behind the other."""
+    return pd.concat([read(path, kind) for path in paths], ignore_index=True)
+
+
+def provenance(path):
+    """What was recorded when the artifact was written (dict)."""
+    return json.loads(pq.read_schema(path).metadata[b"headimpact"])

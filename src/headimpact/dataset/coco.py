@@ -1,0 +1,160 @@
+"""A folder in COCO's own layout: its captions, its instances, its images."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
+
+
+class CocoFolder:
+    """`{root}/{subset}/*.jpg` and `{root}/annotations/captions_{subset}.json`, instances beside.
+
+    All methods raise ValueError, one line that names the file and the mend, for what is not as
+    COCO has it.
+    """
+
+    def __init__(self, root, subset):
+        self.root, self.subset = Path(root), subset
+
+    def check(self):
+        """Raise ValueError if the folder or one of its files is not there; reads none of them."""
+        if not self.root.is_dir():
+            raise ValueError(
+                f"dataset.root: no folder {self.root}; name one that holds annotations/ "
+                f"and {self.subset}/"
+            )
+        if not (self.root / self.subset).is_dir():
+            raise ValueError(
+                f"dataset.subset: no folder {self.root / self.subset}; name the images' folder"
+            )
+        for kind in ("captions", "instances"):
+            if not self._annotation_file(kind).is_file():
+                raise ValueError(
+                    f"dataset.root: no file {self._annotation_file(kind)}; put it there or "
+                    f"correct dataset.subset"
+                )
+
+    def image_count(self):
+        """How many images have a caption."""
+        return self.captions()["image_id"].nunique()
+
+    def captions(self):
+        """A row a caption: image_id, file_name, width, height, caption_id, caption."""
+        content = self._read("captions")
+        images = self._images(content, "captions")
+        rows = []
+        for entry in self._entries(
+            content, "captions", "annotations", {"id": int, "image_id": int, "caption": str}
+        ):
+            if entry["image_id"] in images:
+                image = images[entry["image_id"]]
+                rows.append(
+                    {
+                        "image_id": image["id"],
+                        **{key: image[key] for key in ("file_name", "width", "height")},
+                        "caption_id": entry["id"],
+                        "caption": entry["caption"],
+                    }
+                )
+        columns = ["image_id", "file_name", "width", "height", "caption_id", "caption"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def instances(self):
+        """A row an instance: image_id, height, width, category, description, segmentation, iscrowd.
+
+        category: its name. description: the instance's own, or None. segmentation: as in the
+        file, unchecked.
+        """
+        content = self._read("instances")
+        images = self._images(content, "instances")
+        names = {
+            entry["id"]: entry["name"]
+            for entry in self._entries(
+                content, "instances", "categories", {"id": int, "name": str}
+            )
+        }
+        rows = []
+        wanted = {"image_id": int, "category_id": int}
+        for entry in self._entries(content, "instances", "annotations", wanted):
+            if entry["image_id"] not in images:
+                continue
+            if entry["category_id"] not in names:
+                raise ValueError(
+                    f"{self._annotation_file('instances')}: no category {entry['category_id']}; "
+                    f"get the file anew"
+                )
+            image = images[entry["image_id"]]
+            description = entry.get("description")
+            rows.append(
+                {
+                    "image_id": image["id"],
+                    "height": image["height"],
+                    "width": image["width"],
+                    "category": names[entry["category_id"]],
+                    "description": description if isinstance(description, str) else None,
+                    "segmentation": entry.get("segmentation"),
+                    "iscrowd": bool(entry.get("iscrowd")),
+                }
+            )
+        columns = [
+            *("image_id", "height", "width", "category", "description"),
+            *("segmentation", "iscrowd"),
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def image(self, file_name):
+        """The image, fully decoded, as RGB; as it is stored, since masks refer to that."""
+        path = self.root / self.subset / file_name
+        if Path(file_name).name != file_name or file_name in ("", ".", ".."):
+            raise ValueError(f"{file_name!r}: not the name of a file in {path.parent}")
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
+
+    def _annotation_file(self, kind):
+        return self.root / "annotations" / f"{kind}_{self.subset}.json"
+
+    def _read(self, kind):
+        path = self._annotation_file(kind)
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not readable as JSON ({error}); get it anew") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: not an annotation file of COCO; get it anew")
+        return content
+
+    def _entries(self, content, kind, part, keys):
+        """The list content[part], each entry with these keys of these types."""
+        entries = content.get(part)
+        if not isinstance(entries, list):
+            raise ValueError(f"{self._annotation_file(kind)}: no list of {part}; get it anew")
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                raise ValueError(
+                    f"{self._annotation_file(kind)}: {part}[{number}] is no object; get it anew"
+                )
+            for key, expected in keys.items():
+                value = entry.get(key)
+                if not isinstance(value, expected) or isinstance(value, bool):
+                    raise ValueError(
+                        f"{self._annotation_file(kind)}: {part}[{number}].{key} is not "
+                        f"{'a whole number' if expected is int else 'text'}; get it anew"
+                    )
+        return entries
+
+    def _images(self, content, kind):
+        images = {
+            entry["id"]: entry for entry in self._entries(content, kind, "images", IMAGE_KEYS)
+        }
+        for entry in images.values():
+            if not (0 < entry["width"] < 1 << 16 and 0 < entry["height"] < 1 << 16):
+                raise ValueError(
+                    f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
+                )
+        return images

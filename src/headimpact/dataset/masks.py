@@ -1,0 +1,64 @@
+"""Masks as COCO's compressed run-length encoding (RLE), kept as text."""
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+
+def encode(mask):
+    """COCO RLE counts (str) of a mask, bool or 0/1, shape (height, width)."""
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode("ascii")
+
+
+def decode(counts, height, width):
+    """The mask, bool (height, width), of COCO RLE `counts` (str).
+
+    Raises ValueError if the text is no RLE or its runs do not fill the image exactly: the
+    library would read past its own memory.
+    """
+    runs = _runs(counts)
+    if min(runs, default=-1) < 0 or sum(runs) != height * width:
+        raise ValueError(f"the RLE mask does not fill its {width} x {height} image")
+    return coco_mask.decode({"size": [height, width], "counts": counts}).astype(bool)
+
+
+def from_segmentation(segmentation, height, width):
+    """RLE counts (str) of a COCO "segmentation": polygons, compressed or plain runs.
+
+    Raises ValueError if it is none of these or does not fit the image.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
+            raise ValueError("a polygon needs at least three pairs of coordinates")
+        parts = coco_mask.frPyObjects(segmentation, height, width)
+        counts = coco_mask.merge(parts)["counts"].decode("ascii")
+    elif isinstance(segmentation, dict) and segmentation.get("size") == [height, width]:
+        counts = segmentation.get("counts")
+        if isinstance(counts, list):
+            if sum(counts) != height * width or min(counts, default=0) < 0:
+                raise ValueError(f"the RLE mask does not fill its {width} x {height} image")
+            runs = coco_mask.frPyObjects(segmentation, height, width)
+            counts = runs["counts"].decode("ascii")
+    else:
+        raise ValueError(f"no polygons and no RLE of a {width} x {height} image")
+    decode(counts, height, width)
+    return counts
+
+
+def _runs(counts):
+    """The run lengths behind compressed counts: five bits a character, low bits first, each
+    run from the third on kept as the difference to the one before the last."""
+    runs, value, shift = [], 0, 0
+    for character in counts:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise ValueError("the RLE mask holds a character that no RLE has")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value, shift = 0, 0
+    if shift:
+        raise ValueError("the RLE mask ends in the middle of a run")
+    return runs

@@ -1,0 +1,108 @@
+"""The paper's figures 2, 4 and 5, from artifacts."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+BLUE, ORANGE = "#0072b2", "#e69f00"  # told apart by any eye
+
+
+def save(figure, paths):
+    """Write `figure` to each of `paths`, the kind by suffix; the same bytes each time."""
+    with matplotlib.rc_context({"svg.hashsalt": "headimpact", "svg.fonttype": "none"}):
+        for path in map(Path, paths):
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def figure2(image, mask, rectangles, coverage, share, title, tiles):
+    """A key object: image, mask and the visual tokens that belong to it (Fig. 2).
+
+    image: PIL, RGB. mask: bool (height, width). rectangles: float (tokens, 4), pixels of the
+    image. coverage: float (tokens,). share: what makes a token part of the mask. tiles: list
+    of (start, stop); several mean tiles, of which the last is the whole image once more.
+    """
+    whole, parts = tiles[-1], tiles[:-1]
+    panels = [("visual tokens of the whole image", [whole])] if parts else []
+    panels.insert(0, ("visual tokens of the tiles" if parts else "visual tokens", parts or [whole]))
+    figure = Figure(figsize=(3.2 * (2 + len(panels)), 3.6), layout="constrained")
+    axes = figure.subplots(1, 2 + len(panels))
+    figure.suptitle(title)
+    axes[0].imshow(image)
+    axes[0].set_title("image")
+    axes[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
+    axes[1].set_title("mask")
+    held = np.asarray(coverage) >= share if share > 0 else np.asarray(coverage) > 0
+    for ax, (name, spans) in zip(axes[2:], panels, strict=True):
+        ax.imshow(image)
+        ax.set_title(name)
+        for wanted, style in (
+            (False, {"facecolor": "none", "edgecolor": "#00000055", "linewidth": 0.4}),
+            (True, {"facecolor": ORANGE + "88", "edgecolor": ORANGE, "linewidth": 1.2}),
+        ):
+            boxes = [
+                Rectangle((x0, y0), x1 - x0, y1 - y0)
+                for start, stop in spans
+                for (x0, y0, x1, y1), inside in zip(
+                    rectangles[start:stop], held[start:stop], strict=True
+                )
+                if inside == wanted
+            ]
+            ax.add_collection(PatchCollection(boxes, **style))
+    for ax in axes:
+        ax.set_axis_off()
+    return figure
+
+
+def _matrix(table, column="value"):
+    return table.pivot(index="layer", columns="head", values=column).to_numpy()
+
+
+def figure4(scores):
+    """Head Impact of every attention head; scores: {title: head_scores table} (Fig. 4)."""
+    matrices = {title: _matrix(table) for title, table in scores.items()}
+    figure = Figure(figsize=(0.8 + 3.2 * len(matrices), 5), layout="constrained")
+    axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    high = max(matrix.max() for matrix in matrices.values())
+    for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        drawn = ax.imshow(matrix, cmap="viridis", vmin=0, vmax=high, aspect="auto")
+        ax.set(title=title, xlabel="attention head", ylabel="layer")
+        ax.set_xticks(_ticks(matrix.shape[1]))
+        ax.set_yticks(_ticks(matrix.shape[0]))
+    figure.colorbar(drawn, ax=list(axes), label="Head Impact", shrink=0.9)
+    return figure
+
+
+def _ticks(count):
+    return range(0, count, max(1, count // 12))
+
+
+def figure5(scores):
+    """Mean Head Impact by layer and by head, with error and regression line (Fig. 5).
+
+    scores: {title: head_scores table}. The filled area is the standard error over what is
+    averaged: the heads of a layer above, the layers of a head below.
+    """
+    figure = Figure(figsize=(4 * len(scores), 6), layout="constrained")
+    axes = figure.subplots(2, len(scores), squeeze=False, sharey=True)
+    for column, (title, table) in enumerate(scores.items()):
+        matrix = _matrix(table)
+        for row, (values, name) in enumerate(((matrix, "layer"), (matrix.T, "attention head"))):
+            ax, x = axes[row, column], np.arange(len(values))
+            mean = values.mean(1)
+            error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
+            ax.fill_between(x, mean - error, mean + error, color=BLUE, alpha=0.25, linewidth=0)
+            ax.plot(x, mean, "o-", color=BLUE, markersize=4)
+            if len(x) > 1:
+                ax.plot(x, np.polyval(np.polyfit(x, mean, 1), x), "--", color=ORANGE)
+            ax.set_xlabel(name)
+            ax.set_xticks(_ticks(len(x)))
+            ax.grid(alpha=0.3)
+        axes[0, column].set_title(title)
+    for row in axes:
+        row[0].set_ylabel("mean Head Impact")
+    return figure

@@ -1,0 +1,118 @@
+"""Head Impact: where each attention head looks, against where the key object is (section 4)."""
+
+import numpy as np
+import pandas as pd
+
+
+def binarise(attention):
+    """True where attention lies above its mean over all image tokens (section 4).
+
+    attention: float (..., visual tokens), averaged over the description's tokens; one threshold
+    an object, layer and head. Returns bool of the same shape. What equals the mean is False.
+    """
+    attention = np.asarray(attention, dtype=np.float64)
+    return attention > attention.mean(-1, keepdims=True)
+
+
+def pack(attended):
+    """bool (visual tokens,) as bytes, eight tokens a byte."""
+    return np.packbits(attended).tobytes()
+
+
+def unpack(packed, tokens):
+    """Undo `pack`: list of bytes to bool (len(packed), tokens).
+
+    Raises ValueError if the bytes do not hold that many tokens.
+    """
+    width = -(-tokens // 8)
+    if any(len(row) != width for row in packed):
+        raise ValueError(f"attended tokens are not {tokens} bits; delete the file and run again")
+    rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
+    return np.unpackbits(rows, axis=1, count=tokens).astype(bool)
+
+
+def mask_tokens(coverage, share):
+    """Which visual tokens belong to the key object: those covered by at least `share` of it.
+
+    coverage: float (..., visual tokens), 0 to 1. share: 0 means any coverage at all.
+    """
+    coverage = np.asarray(coverage)
+    return coverage >= share if share > 0 else coverage > 0
+
+
+def iou(attended, mask):
+    """Intersection over union of attended tokens and mask tokens, equation (1).
+
+    attended: bool (..., visual tokens). mask: bool (visual tokens,), not empty.
+    Returns float64 (...,), from 0 to 1.
+    """
+    if not mask.any():
+        raise ValueError("no token belongs to the mask, so that IoU is not defined")
+    return (attended & mask).sum(-1) / (attended | mask).sum(-1)
+
+
+def head_impact(ious, clusters, average_over):
+    """Head Impact of each head, equation (2), with its standard error.
+
+    ious: float (objects, layers, heads). clusters: (objects,), the image of each object.
+    average_over: "objects", a mean over all objects, or "images", over the images' means.
+    Returns value and standard error, float64 (layers, heads), and n, how many were averaged.
+    The errors are clustered by image.
+    """
+    names, index = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((len(names), *ious.shape[1:]))
+    np.add.at(sums, index, ious)
+    counts = np.bincount(index).reshape(-1, 1, 1)
+    if average_over == "images":
+        sums, counts = sums / counts, np.ones_like(counts)
+    n, groups = counts.sum(), len(names)
+    value = sums.sum(0) / n
+    residuals = sums - counts * value
+    spread = np.sqrt((residuals**2).sum(0)) / n
+    error = spread * np.sqrt(groups / (groups - 1)) if groups > 1 else np.full_like(value, np.nan)
+    return value, error, int(n)
+
+
+def measure(samples, objects, tokens, attended, share, average_over):
+    """Head Impact of every head from what was kept of its attention; no model is needed.
+
+    Tables of kinds samples, objects, tokens and attended. share: see `mask_tokens`;
+    average_over: see `head_impact`. Returns the tables "impact" and "head_scores" and the
+    objects (object_id, description) that no token holds, which are left out of both.
+    Raises ValueError if no object is left, or tokens and attention are not of the same objects.
+    """
+    masks = {row.object_id: mask_tokens(row.coverage, share) for row in tokens.itertuples()}
+    seen = {object_id for object_id, mask in masks.items() if mask.any()}
+    if set(attended["object_id"]) != set(masks):
+        raise ValueError("tokens and attention are of other objects; delete both and run again")
+    if not seen:
+        raise ValueError(f"no object covers {share} of any token; lower impact.mask_share")
+    impact = attended[attended["object_id"].isin(seen)].drop(columns="attended")
+    impact = impact.assign(iou=0.0).reset_index(drop=True)
+    kept = attended[attended["object_id"].isin(seen)].reset_index(drop=True)
+    for object_id, rows in kept.groupby("object_id").groups.items():
+        mask = masks[object_id]
+        bits = unpack(kept.loc[rows, "attended"].tolist(), len(mask))
+        impact.loc[rows, "iou"] = iou(bits, mask)
+    impact = impact.sort_values(["object_id", "layer", "head"], ignore_index=True)
+    layers, heads = impact["layer"].max() + 1, impact["head"].max() + 1
+    ids = impact["object_id"].unique()
+    image = objects.merge(samples, on="sample_id").set_index("object_id")["image_id"]
+    value, error, n = head_impact(
+        impact["iou"].to_numpy().reshape(len(ids), layers, heads),
+        image.loc[ids].to_numpy(),
+        average_over,
+    )
+    grid = np.indices((layers, heads)).reshape(2, -1)
+    scores = pd.DataFrame(
+        {
+            "score": "head_impact",
+            "layer": grid[0],
+            "head": grid[1],
+            "value": value.ravel(),
+            "standard_error": error.ravel(),
+            "n": n,
+        }
+    )
+    unseen = objects[objects["object_id"].isin(set(masks) - seen)]
+    return impact, scores, unseen[["object_id", "description"]]

@@ -1,0 +1,34 @@
+"""Head scores to layer scores to the layers that each fine-tuning setup trains (section 5.3)."""
+
+import numpy as np
+
+
+def layer_scores(scores):
+    """Mean over heads of a head_scores table, float64 (layers,)."""
+    return scores.groupby("layer")["value"].mean().sort_index().to_numpy()
+
+
+def choose(setup, total, means=None, draw=0, seed=0):
+    """The decoder layers that `setup` trains, sorted list of int.
+
+    setup: {"layers": "none", "all", "top", "bottom" or "random", "count": how many}. total: the
+    decoder's layers. means: their scores, float (total,); "none" and "all" want none. A random
+    draw takes neither the `count` top nor the `count` bottom layers; ties go to the earlier
+    layer. Raises ValueError if the decoder has too few layers for it.
+    """
+    kind = setup["layers"]
+    if kind == "none":
+        return []
+    if kind == "all":
+        return list(range(total))
+    count = setup["count"]
+    wanted = 3 * count if kind == "random" else count
+    if wanted > total:
+        raise ValueError(f"setups: {count} {kind} layers want a decoder of {wanted}, not {total}")
+    order = np.argsort(-means, kind="stable")
+    if kind == "top":
+        return sorted(int(layer) for layer in order[:count])
+    if kind == "bottom":
+        return sorted(int(layer) for layer in order[-count:])
+    rng = np.random.default_rng((seed, draw))
+    return sorted(int(layer) for layer in rng.choice(order[count:-count], count, replace=False))

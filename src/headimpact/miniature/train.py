@@ -1,0 +1,268 @@
+"""Trains the miniature checkpoints: a dense vision stage, then lessons of growing difficulty."""
+
+import argparse
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import set_seed
+
+from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, SIZES, Look, draw
+from headimpact.miniature.checkpoints import MAKERS, save
+from headimpact.miniature.lessons import Mix, Teacher, choice, floor
+from headimpact.miniature.packing import Packer
+from headimpact.models.load import load_family, load_model
+from headimpact.tokens import coverage
+
+CLASSES = ([*SHAPES, "photo"], [*COLOURS, "photo"], [*RADII, "photo"])  # the last: background
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training.
+
+    single: share of steps with one lesson a scene, for a family whose image sees the prompt.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    look: Look
+    mix: Mix = field(default_factory=Mix)
+    rate: float = 1.5e-3
+    cosine: bool = False
+    single: float = 0.0
+
+
+EASY, HARD = Look(texture=0.25, jitter=1, loose=0.0), Look(texture=0.8, jitter=2, loose=0.15)
+STAGES = (
+    Stage("vision-plain", 300, 24, Look(0.0, 1, 0.0), rate=2e-3),
+    Stage("vision", 350, 24, Look(0.5, 2, 0.1), rate=2e-3, cosine=True),
+    Stage("describe", 450, 20, EASY, Mix(descriptions=4, ask=2, is_there=2)),
+    Stage(
+        "compare",
+        350,
+        16,
+        Look(0.5, 1, 0.05),
+        Mix(descriptions=2, ask=1, is_there_full=3, choose_in_words=2),
+        single=0.2,
+    ),
+    Stage(
+        "choose",
+        700,
+        16,
+        HARD,
+        Mix(descriptions=2, is_there_full=1, choose_in_words=1, choose=2),
+        cosine=True,
+        single=0.35,
+    ),
+)
+
+# its vision tower sees few, large patches: a step is cheap and teaches little
+VISION_STEPS = {"paligemma2": 6}
+
+
+class VisionHead(torch.nn.Module):
+    """Classifies a visual token's shape, colour and size by the (tied) word embeddings."""
+
+    def __init__(self, model, family):
+        super().__init__()
+        words = [family.tokenizer.convert_tokens_to_ids(list(names)) for names in CLASSES]
+        self.sizes = [len(names) for names in CLASSES]
+        self.words = torch.tensor(sum(words, []))
+        self.bias = torch.nn.Parameter(torch.zeros(len(self.words)))
+        self.embedding = [model.get_input_embeddings()]  # in a list: not a submodule
+
+    def forward(self, features):
+        """features: (tokens, hidden). Returns three tensors of logits (tokens, classes)."""
+        normed = torch.nn.functional.layer_norm(features, features.shape[-1:])
+        return (normed @ self.embedding[0].weight[self.words].T + self.bias).split(self.sizes, -1)
+
+
+def vision_targets(grid, objects):
+    """For each visual token the shape, colour and size under it, LongTensor (3, tokens)."""
+    covered = np.stack([coverage(item.mask, grid.rectangles) for item in objects])
+    owner, seen = covered.argmax(0), covered.max(0) > 0.12
+    names = [(item.shape, item.colour, item.size) for item in objects]
+    targets = []
+    for q, classes in enumerate(CLASSES):
+        classes = list(classes)
+        index = np.array([classes.index(name[q]) for name in names])
+        targets.append(np.where(seen, index[owner], len(classes) - 1))
+    return torch.from_numpy(np.stack(targets))
+
+
+def vision_loss(logits, targets):
+    """Cross-entropy summed over shape, colour and size; background counts a fifth."""
+    total = 0
+    for scores, target in zip(logits, targets, strict=True):
+        weight = torch.ones(scores.shape[-1])
+        weight[-1] = 0.2
+        total = total + torch.nn.functional.cross_entropy(scores, target, weight=weight)
+    return total
+
+
+class Trainer:
+    """One miniature in training."""
+
+    def __init__(self, model, family):
+        self.model, self.family = model, family
+        self.teacher = Teacher(family)
+        self.packer = Packer(family, self.teacher)
+        self.head = VisionHead(model, family)
+        weight = torch.ones(len(family.tokenizer))
+        dull = [*family.tokenizer.all_special_tokens, "a", "."]
+        weight[family.tokenizer.convert_tokens_to_ids(dull)] = 0.2
+        weight[family.tokenizer.convert_tokens_to_ids(list("ABCD"))] = 2.0
+        self.weight = weight
+
+    def draw(self, rng, count, look):
+        """`count` scenes of one size, that size's grid, and the images as PIL."""
+        size = SIZES[rng.integers(len(SIZES))]
+        scenes = [draw(rng, *size, look) for _ in range(count)]
+        return scenes, self.family.grid(*size), [Image.fromarray(s.pixels) for s in scenes]
+
+    def features(self, images):
+        """As Family.features, with gradients, one tensor (images x tokens, hidden)."""
+        output = self.model.get_image_features(**self.family.pixels(images)).pooler_output
+        return [part.reshape(-1, part.shape[-1]) for part in output]
+
+    def logits(self, features, scenes):
+        """Logits and labels of packed `scenes` (list of grid, lessons)."""
+        inputs, labels = self.packer.pack(scenes)
+        outputs = self.family.encoder_outputs(features)
+        logits = self.model(**inputs, mm_encoder_outputs=outputs, use_cache=False).logits
+        return logits[:, :-1], labels[:, 1:]
+
+    def loss(self, rng, stage):
+        """The loss of one step."""
+        bidirectional = self.family.model_type == "paligemma"
+        single = bidirectional and rng.random() < stage.single
+        scenes, grid, images = self.draw(rng, stage.batch * (2 if single else 1), stage.look)
+        features = self.features(images)
+        targets = torch.cat([vision_targets(grid, scene.objects) for scene in scenes], 1)
+        dense = vision_loss(self.head(torch.cat(features)), targets)
+        if stage.mix == Mix():
+            return dense
+        taught = []
+        for scene in scenes:
+            lessons = self.teacher.lessons(rng, grid, scene.objects, stage.mix)
+            if single:
+                lessons = [lessons[0 if rng.random() < 0.4 else -1]]
+            taught.append((grid, lessons))
+        logits, labels = self.logits(features, taught)
+        spoken = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), weight=self.weight
+        )
+        return spoken + 0.05 * dense
+
+    def run(self, stage, seed, report=None):
+        """Train through one stage."""
+        rng = np.random.default_rng(seed)
+        self.model.train()
+        frozen = ("language_model.layers", "text_model.layers") if stage.mix == Mix() else ()
+        parameters = [
+            p for n, p in self.model.named_parameters() if not any(part in n for part in frozen)
+        ] + list(self.head.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98))
+        bar = tqdm(range(stage.steps), desc=f"{self.family.model_type} {stage.name}", mininterval=10)
+        for step in bar:
+            if report and step % 150 == 0:
+                bar.write(f"{stage.name} {step} {report(self)}")
+            done = step / stage.steps
+            fall = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * max(0, 2 * done - 1)))
+            for group in optimizer.param_groups:
+                group["lr"] = stage.rate * min(1, (step + 1) / 50) * (fall if stage.cosine else 1)
+            loss = self.loss(rng, stage)
+            if not torch.isfinite(loss):
+                raise RuntimeError(f"{stage.name}, step {step}: the loss is {loss.item()}")
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+
+    @torch.no_grad()
+    def measure(self, look, scenes=60, seed=77):
+        """Vision accuracy, description loss with its floor, and four-option accuracy (dict)."""
+        rng, results = np.random.default_rng(seed), []
+        self.model.eval()
+        for size in SIZES:
+            grid = self.family.grid(*size)
+            drawn = [draw(rng, *size, look) for _ in range(scenes // len(SIZES))]
+            features = self.features([Image.fromarray(scene.pixels) for scene in drawn])
+            targets = torch.cat([vision_targets(grid, s.objects) for s in drawn], 1)
+            shape = self.head(torch.cat(features))[0].argmax(-1)
+            seen = targets[2] < len(RADII)
+            picks = [s.objects[rng.integers(len(s.objects))] for s in drawn]
+            told = [(grid, [self.teacher.describe(grid, [p.description])]) for p in picks]
+            logits, labels = self.logits(features, told)
+            logs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+            first = (labels >= 0) & ((labels >= 0).cumsum(1) <= 4)
+            asked = []
+            for scene, pick in zip(drawn, picks, strict=True):
+                options, answer = choice(rng, scene.objects, pick, count=4)
+                asked.append((grid, [self.teacher.choose(grid, options, answer)]))
+            scores, answers = self.logits(features, asked)
+            letters = torch.tensor(self.family.tokenizer.convert_tokens_to_ids(list("ABCD")))
+            right = []
+            for score, answer in zip(scores, answers, strict=True):
+                at = int((answer >= 0).nonzero()[0, 0])
+                right.append(float(letters[score[at, letters].argmax()] == answer[at]))
+            results.append(
+                {
+                    "shape": (shape == targets[0])[seen].float().mean().item(),
+                    "nll": -(logs * first).sum(1).mean().item(),
+                    "floor": float(np.mean([floor(s.objects) for s in drawn])),
+                    "accuracy": float(np.mean(right)),
+                }
+            )
+        self.model.train()
+        return {key: round(float(np.mean([r[key] for r in results])), 3) for key in results[0]}
+
+
+def train(name, work, seed=0, stages=STAGES):
+    """Train the miniature `name` through all stages; a finished stage in `work` is kept.
+
+    Returns the folder of the last stage's checkpoint.
+    """
+    work = Path(work)
+    set_seed(seed)
+    model, family = MAKERS[name]()
+    folder = None
+    for number, stage in enumerate(stages):
+        if stage.mix == Mix():
+            stage = replace(stage, steps=stage.steps * VISION_STEPS.get(name, 1))
+        folder = work / name / stage.name
+        if not (folder / "done").exists():
+            trainer = Trainer(model, family)
+            look = HARD if stage.mix != Mix() else stage.look
+            trainer.run(stage, (seed, number), lambda t, look=look: t.measure(look))
+            tqdm.write(f"{name} {stage.name} end {trainer.measure(look, scenes=180, seed=78)}")
+            save(folder, model, family)
+            (folder / "done").touch()
+        model, family = load_model(folder), load_family(folder)
+    return folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(MAKERS))
+    parser.add_argument("work", help="folder for the stages' checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(arguments.name, arguments.work, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

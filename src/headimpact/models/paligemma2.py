@@ -1,0 +1,44 @@
+"""PaliGemma and PaliGemma2: a fixed square grid; image and prompt see each other both ways."""
+
+import torch
+
+from headimpact import prompts
+from headimpact.models.family import Family, Tile, TokenGrid
+
+
+class PaliGemma2(Family):
+    model_type = "paligemma"
+    decoder = "model.language_model"
+    prompts = prompts.PALIGEMMA
+
+    def pixels(self, images):
+        return dict(self.image_processor(images=images, return_tensors="pt"))
+
+    def _grid(self, width, height):
+        vision = self.config.vision_config
+        side = vision.image_size // vision.patch_size
+        return TokenGrid((Tile(side, side, (0, 0, width, height)),))
+
+    def placeholder(self, grid):
+        return "<image>" * grid.tokens
+
+    def encoder_outputs(self, features):
+        outputs = super().encoder_outputs(features)
+        outputs["image"].pooler_output = torch.stack(list(features))
+        return outputs
+
+    def conversation(self, grid, user, answer):
+        # as PaliGemmaProcessor writes it: images, <bos>, prompt, line break, then the suffix
+        return f"{self.placeholder(grid)}{self.tokenizer.bos_token}{user}\n{answer}"
+
+    def positions(self, ids, grid):
+        return torch.arange(1, len(ids) + 1)[None]
+
+    def prefix_inputs(self, length):
+        return {"token_type_ids": torch.zeros(1, length, dtype=torch.long)}
+
+    def training_inputs(self, sequences, length):
+        types = torch.ones(len(sequences), length, dtype=torch.long)
+        for row, sequence in zip(types, sequences, strict=True):
+            row[: sequence.start] = 0
+        return {"token_type_ids": types}

@@ -1,0 +1,49 @@
+"""Standard errors clustered by image, perplexity and the Kruskal-Wallis test."""
+
+import numpy as np
+import scipy.stats
+
+
+def clustered_error(values, clusters):
+    """Standard error of the mean of `values` (items,), with errors clustered by `clusters`.
+
+    Objects of one image are not independent. With one value a cluster it is s / sqrt(n); with
+    fewer than two clusters it is nan.
+    """
+    values = np.asarray(values, dtype=float)
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    groups = len(names)
+    if groups < 2:
+        return float("nan")
+    sums = np.bincount(index, weights=values - values.mean())
+    return float(np.sqrt((sums**2).sum() * groups / (groups - 1)) / len(values))
+
+
+def perplexity(losses, clusters):
+    """Perplexity, equation (3), of items' mean token losses (items,), with its error.
+
+    losses: negative log-likelihood a token of each item, nats. The error is by the delta
+    method: the perplexity times the error of the mean.
+    """
+    value = float(np.exp(np.mean(losses)))
+    return value, value * clustered_error(losses, clusters)
+
+
+def kruskal(matrix):
+    """Kruskal-Wallis test on Head Impact, float (layers, heads), over layers and over heads.
+
+    Returns a dict: "layers" (a group a layer, one value a head) and "heads" (a group a head,
+    one value a layer), each with statistic, degrees_of_freedom and p_value; nan where all
+    values are equal (section 5.2, Table 2).
+    """
+    matrix, results = np.asarray(matrix, dtype=float), {}
+    for name, groups in (("layers", matrix), ("heads", matrix.T)):
+        statistic = p_value = float("nan")
+        if len(np.unique(matrix)) > 1:
+            statistic, p_value = (float(value) for value in scipy.stats.kruskal(*groups))
+        results[name] = {
+            "statistic": statistic,
+            "degrees_of_freedom": len(groups) - 1,
+            "p_value": p_value,
+        }
+    return results

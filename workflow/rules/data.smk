@@ -1,0 +1,42 @@
+# The study's images: drawn scenes or a folder in COCO's layout, and the draw from them.
+
+
+rule scenes:
+    output:
+        dataset=directory("results/{study}/dataset"),
+    log:
+        "results/{study}/logs/scenes.log",
+    benchmark:
+        "results/{study}/benchmarks/scenes.tsv"
+    params:
+        dataset=part("dataset"),
+        code=fingerprint("dataset.scenes"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../scripts/scenes.py"
+
+
+rule images:
+    input:
+        unpack(annotation_files),
+    output:
+        images="results/{study}/images.parquet",
+    log:
+        "results/{study}/logs/images.log",
+    benchmark:
+        "results/{study}/benchmarks/images.tsv"
+    params:
+        root=dataset_root,
+        wanted=part("sampling", "images"),
+        spare=part("sampling", "spare"),
+        seed=part("sampling", "seed"),
+        code=fingerprint("dataset.coco", "dataset.samples", "artifacts"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../scripts/images.py"

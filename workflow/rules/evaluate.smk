@@ -1,0 +1,34 @@
+# The test split: perplexity, accuracy and answer probability, item by item.
+
+
+def adapter_if_any(wildcards):
+    if setup_of(wildcards)["layers"] == "none":
+        return []
+    return rules.finetune.output.adapter
+
+
+rule evaluate:
+    input:
+        unpack(annotation_files),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        annotations=rules.samples.input.annotations,
+        adapter=adapter_if_any,
+    output:
+        metrics="results/{study}/{model}/{setup}/{draw}/metrics.parquet",
+    log:
+        "results/{study}/logs/{model}.evaluate.{setup}.{draw}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.evaluate.{setup}.{draw}.tsv"
+    params:
+        root=dataset_root,
+        model=checkpoint_of,
+        seed=part("evaluation", "seed"),
+        code=fingerprint("evaluate", "models.load", "artifacts"),
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=120,
+        gpu=gpus,
+    script:
+        "../scripts/evaluate.py"

@@ -1,0 +1,72 @@
+# The paper's figures 2, 4 and 5, for each study, and the default study's under short names.
+
+
+rule figure2:
+    input:
+        unpack(annotation_files),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        tokens=lambda wildcards: expand(
+            rules.tokens.output.tokens, study=wildcards.study, model=models_of(wildcards)
+        ),
+    output:
+        svg=report(
+            "results/{study}/figure2.svg",
+            caption="../report/figure2.rst",
+            category="{study}",
+            labels={"item": "Figure 2"},
+        ),
+        png="results/{study}/figure2.png",
+    log:
+        "results/{study}/logs/figure2.log",
+    params:
+        root=dataset_root,
+        model=lambda wildcards: next(iter(part("models")(wildcards).values())),
+        mask_share=part("impact", "mask_share"),
+        code=fingerprint("figures", "models.load", "dataset.coco"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    script:
+        "../scripts/figure2.py"
+
+
+rule figure:
+    input:
+        scores=scores_of_models,
+    output:
+        svg=report(
+            "results/{study}/figure{number}.svg",
+            caption="../report/figure{number}.rst",
+            category="{study}",
+            labels={"item": "Figure {number}"},
+        ),
+        png="results/{study}/figure{number}.png",
+    wildcard_constraints:
+        number="4|5",
+    log:
+        "results/{study}/logs/figure{number}.log",
+    params:
+        titles=titles_of,
+        code=fingerprint("figures"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/figure.py"
+
+
+rule default_figure:
+    input:
+        f"results/{config['default_study']}/figure{{number}}.{{kind}}",
+    output:
+        "results/figure{number}.{kind}",
+    wildcard_constraints:
+        kind="svg|png",
+    localrule: True
+    log:
+        "results/logs/figure{number}.{kind}.log",
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"

@@ -1,0 +1,40 @@
+# LoRA on the layers of each setup.
+
+
+def scores_if_needed(wildcards):
+    """The setups that take all layers, or none, wait for no Head Impact."""
+    if setup_of(wildcards)["layers"] in ("all", "none"):
+        return []
+    return rules.impact.output.scores
+
+
+rule finetune:
+    input:
+        unpack(annotation_files),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        scores=scores_if_needed,
+    output:
+        adapter=directory("results/{study}/{model}/{setup}/{draw}/adapter"),
+        history="results/{study}/{model}/{setup}/{draw}/history.json",
+    log:
+        "results/{study}/logs/{model}.finetune.{setup}.{draw}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.finetune.{setup}.{draw}.tsv"
+    params:
+        root=dataset_root,
+        model=checkpoint_of,
+        setup=lambda wildcards: {
+            key: value for key, value in setup_of(wildcards).items() if key in ("layers", "count")
+        },
+        layer_seed=part("layer_seed"),
+        lora=part("lora"),
+        training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),
+        code=fingerprint("finetune", "layers", "models.load", "artifacts"),
+    threads: 1
+    resources:
+        mem_mb=24000,
+        runtime=480,
+        gpu=gpus,
+    script:
+        "../scripts/finetune.py"

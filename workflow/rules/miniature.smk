@@ -1,0 +1,29 @@
+# Trains the three miniature checkpoints anew, into results/; about an hour on two cores.
+# Copy results/miniatures/{name}/checkpoint over resources/miniature/{name} to ship one.
+
+
+rule miniatures:
+    input:
+        expand(
+            "results/miniatures/{name}/checkpoint", name=("paligemma2", "qwen2_vl", "idefics3")
+        ),
+
+
+rule miniature:
+    output:
+        checkpoint=directory("results/miniatures/{name}/checkpoint"),
+    wildcard_constraints:
+        name=r"\w+",
+    log:
+        "results/miniatures/logs/{name}.log",
+    benchmark:
+        "results/miniatures/benchmarks/{name}.tsv"
+    params:
+        seed=0,
+        code=fingerprint("miniature.train"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    script:
+        "../scripts/miniature.py"

@@ -1,0 +1,140 @@
+# The paper's five tables, for each study, and the default study's under their short names.
+
+
+def runs_of(kind):
+    """An input function: the files of that kind of all models and setups, in their order."""
+
+    def files(wildcards):
+        return [
+            f"results/{wildcards.study}/{model}/{setup}/{draw}/{kind}"
+            for model in models_of(wildcards)
+            for setup, draw in setup_runs(study_of(wildcards))
+        ]
+
+    return files
+
+
+def scores_of_models(wildcards):
+    return expand(rules.impact.output.scores, study=wildcards.study, model=models_of(wildcards))
+
+
+rule parameters:
+    output:
+        table1=report(
+            "results/{study}/table1.csv",
+            caption="../report/table1.rst",
+            category="{study}",
+            labels={"item": "Table 1"},
+        ),
+        table5=report(
+            "results/{study}/table5.csv",
+            caption="../report/table5.rst",
+            category="{study}",
+            labels={"item": "Table 5"},
+        ),
+    log:
+        "results/{study}/logs/parameters.log",
+    benchmark:
+        "results/{study}/benchmarks/parameters.tsv"
+    params:
+        models=part("models"),
+        setups=part("setups"),
+        lora=part("lora"),
+        code=fingerprint("tables", "finetune", "models.load"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../scripts/parameters.py"
+
+
+rule table2:
+    input:
+        scores=scores_of_models,
+    output:
+        table=report(
+            "results/{study}/table2.csv",
+            caption="../report/table2.rst",
+            category="{study}",
+            labels={"item": "Table 2"},
+        ),
+    log:
+        "results/{study}/logs/table2.log",
+    params:
+        titles=titles_of,
+        code=fingerprint("tables"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/table2.py"
+
+
+rule table3:
+    input:
+        scores=scores_of_models,
+    output:
+        table=report(
+            "results/{study}/table3.csv",
+            caption="../report/table3.rst",
+            category="{study}",
+            labels={"item": "Table 3"},
+        ),
+    log:
+        "results/{study}/logs/table3.log",
+    params:
+        titles=titles_of,
+        setups=part("setups"),
+        runs=lambda wildcards: setup_runs(study_of(wildcards)),
+        layer_seed=part("layer_seed"),
+        code=fingerprint("tables", "layers"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/table3.py"
+
+
+rule table4:
+    input:
+        metrics=runs_of("metrics.parquet"),
+    output:
+        table=report(
+            "results/{study}/table4.csv",
+            caption="../report/table4.rst",
+            category="{study}",
+            labels={"item": "Table 4"},
+        ),
+        markdown="results/{study}/table4.md",
+        draws="results/{study}/table4_draws.csv",
+        labels="results/{study}/table4_labels.csv",
+    log:
+        "results/{study}/logs/table4.log",
+    params:
+        titles=titles_of,
+        runs=lambda wildcards: setup_runs(study_of(wildcards)),
+        answer_probability=part("evaluation", "answer_probability"),
+        code=fingerprint("tables"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/table4.py"
+
+
+rule default_table:
+    input:
+        f"results/{config['default_study']}/table{{number}}.{{kind}}",
+    output:
+        "results/table{number}.{kind}",
+    wildcard_constraints:
+        kind="csv|md",
+    localrule: True
+    log:
+        "results/logs/table{number}.{kind}.log",
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"

@@ -1,0 +1,22 @@
+# Each key object's coverage on each model's own token grid; no weights are read.
+
+
+rule tokens:
+    input:
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+    output:
+        tokens="results/{study}/{model}/tokens.parquet",
+    log:
+        "results/{study}/logs/{model}.tokens.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.tokens.tsv"
+    params:
+        model=checkpoint_of,
+        code=fingerprint("tokens", "models.load", "artifacts"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../scripts/tokens.py"

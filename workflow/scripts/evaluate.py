@@ -1,0 +1,22 @@
+from job import job
+
+from headimpact import artifacts
+from headimpact.dataset.coco import CocoFolder
+from headimpact.evaluate import evaluate, questions
+from headimpact.models.load import load, load_adapter
+
+with job(snakemake):
+    params = snakemake.params
+    samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'test'")
+    objects = artifacts.read(snakemake.input.objects, "objects")
+    objects = objects[objects["sample_id"].isin(samples["sample_id"])]
+    annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
+    asked = questions(samples, objects, annotations, params.seed)
+    model, family = load(params.model)
+    if snakemake.input.get("adapter"):
+        model = load_adapter(model, snakemake.input.adapter)
+    rows = evaluate(model, family, CocoFolder(**params.root), samples, objects, asked)
+    record = {**dict(snakemake.wildcards.items()), "checkpoint": params.model}
+    artifacts.write(
+        snakemake.output.metrics, "metrics", rows, seed=params.seed, code=params.code, **record
+    )

@@ -1,0 +1,9 @@
+from job import job
+
+from headimpact import artifacts, figures
+
+with job(snakemake):
+    draw = getattr(figures, f"figure{snakemake.wildcards.number}")
+    read = [artifacts.read(path, "head_scores") for path in snakemake.input.scores]
+    figure = draw(dict(zip(snakemake.params.titles, read, strict=True)))
+    figures.save(figure, [snakemake.output.svg, snakemake.output.png])

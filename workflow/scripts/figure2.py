@@ -1,0 +1,33 @@
+from job import job
+
+from headimpact import artifacts, figures
+from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.masks import decode
+from headimpact.impact import mask_tokens
+from headimpact.models.load import load_family
+
+with job(snakemake):
+    params = snakemake.params
+    samples = artifacts.read(snakemake.input.samples, "samples").set_index("sample_id")
+    objects = artifacts.read(snakemake.input.objects, "objects").set_index("object_id")
+    tokens = artifacts.read(snakemake.input.tokens[0], "tokens")
+    held = [mask_tokens(row, params.mask_share).sum() for row in tokens["coverage"]]
+    # the object of middling size among those that a token holds: neither a speck nor a backdrop
+    ranked = sorted(range(len(held)), key=held.__getitem__)
+    ranked = [i for i in ranked if held[i]] or ranked
+    chosen = tokens.iloc[ranked[len(ranked) // 2]]
+    item = objects.loc[chosen["object_id"]]
+    sample = samples.loc[item["sample_id"]]
+    size = int(sample["width"]), int(sample["height"])
+    grid = load_family(params.model["checkpoint"], params.model["revision"]).grid(*size)
+    image = CocoFolder(**params.root).image(sample["file_name"])
+    title = f"“{item['description']}” on the token grid of {params.model['title']}"
+    mask = decode(item["mask"], size[1], size[0])
+    tiles, start = [], 0
+    for tile in grid.tiles:
+        tiles.append((start, start + tile.rows * tile.columns))
+        start = tiles[-1][1]
+    figure = figures.figure2(
+        image, mask, grid.rectangles, chosen["coverage"], params.mask_share, title, tiles
+    )
+    figures.save(figure, [snakemake.output.svg, snakemake.output.png])

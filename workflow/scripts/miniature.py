@@ -1,0 +1,11 @@
+import shutil
+from pathlib import Path
+
+from job import job
+
+from headimpact.miniature.train import train
+
+with job(snakemake):
+    work = Path(snakemake.output.checkpoint).parents[1] / "stages"
+    last = train(snakemake.wildcards.name, work, snakemake.params.seed)
+    shutil.copytree(last, snakemake.output.checkpoint, ignore=shutil.ignore_patterns("done"))

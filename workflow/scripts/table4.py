@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from job import job
+
+from headimpact import artifacts
+from headimpact.tables import label_shares, table4, table4_draws, table4_markdown
+
+with job(snakemake):
+    params, read = snakemake.params, iter(snakemake.input.metrics)
+    runs = [tuple(run) for run in params.runs]
+    metrics = {
+        title: {run: artifacts.read(next(read), "metrics") for run in runs}
+        for title in params.titles
+    }
+    table = table4(metrics, params.answer_probability)
+    table.to_csv(snakemake.output.table, index=False)
+    Path(snakemake.output.markdown).write_text(table4_markdown(table), encoding="utf-8")
+    draws = table4_draws(metrics, params.answer_probability)
+    draws.to_csv(snakemake.output.draws, index=False)
+    label_shares(metrics).to_csv(snakemake.output.labels, index=False)
