@@ -17,6 +17,8 @@ def attend(model, family, folder, samples, objects, batch):
     columns = {"object_id": [], "layer": [], "head": [], "attended": []}
     by_sample = dict(list(objects.groupby("sample_id")))
     heads = family.layers * family.heads
+    [layer for layer in range(family.layers) for _ in range(family.heads)]
+    list(range(family.heads)) * family.layers
     for sample in tqdm(list(samples.itertuples()), desc="attention", unit="image"):
         mine = by_sample[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
@@ -28,11 +30,15 @@ def attend(model, family, folder, samples, objects, batch):
                 part = sequences[i : i + batch]
                 scored += score(model, family, features, grid, part, attention=True)
         except FloatingPointError as error:
-            raise FloatingPointError(f"sample {sample.sample_id} ({sample.file_name}): {error}") from error
+            raise FloatingPointError(
+                f"sample {sample.sample_id} ({sample.file_name}): {error}"
+            ) from error
         for object_id, one in zip(mine["object_id"], scored, strict=True):
             attended = binarise(one.attention).reshape(heads, -1)
             columns["object_id"] += [object_id] * heads
             columns["attended"] += [pack(row) for row in attended]
-            columns["layer"] += [layer for layer in range(family.layers) for _ in range(family.heads)]
+            columns["layer"] += [
+                layer for layer in range(family.layers) for _ in range(family.heads)
+            ]
             columns["head"] += list(range(family.heads)) * family.layers
     return columns

@@ -56,6 +56,7 @@ def one_line(error):
     if error.validator == "required":
         return f"config.yaml: {where}: {error.message}; add it"
     if error.validator == "enum":
-        return f"config.yaml: {where}: {error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
+        known = ", ".join(map(str, error.validator_value))
+        return f"config.yaml: {where}: {error.instance!r} is none of {known}"
     mend = error.schema.get("description", "see workflow/schemas/config.schema.yaml")
     return f"config.yaml: {where}: {error.message}; {mend}"

@@ -1,6 +1,6 @@
 """Image and prompt once, then all continuations on that cache: log-probabilities, attention."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,7 @@ def score(model, family, features, grid, sequences, attention=False):
     if attention or longest > 1:
         cache = beginning.past_key_values
         cache.batch_repeat_interleave(count)
-        with _eager(model, family, attention):
+        with _eager(model, family) if attention else nullcontext():
             ending = model(
                 input_ids=ids,
                 attention_mask=mask,
@@ -102,12 +102,11 @@ def _check_finite(scored):
 
 
 @contextmanager
-def _eager(model, family, wanted):
-    """The decoder in the one implementation that gives its attention out, while `wanted`."""
+def _eager(model, family):
+    """The decoder in the one implementation that gives its attention out."""
     config = model.get_submodule(family.decoder).config
     before = config._attn_implementation
-    if wanted:
-        config._attn_implementation = "eager"
+    config._attn_implementation = "eager"
     try:
         yield
     finally:

@@ -18,9 +18,7 @@ def coverage(mask, rectangles):
     summed = np.zeros((height + 1, width + 1))
     summed[1:, 1:] = mask.astype(np.float64).cumsum(0).cumsum(1)
     x0, y0, x1, y1 = np.asarray(rectangles, dtype=np.float64).T
-    inside = (
-        _at(summed, y1, x1) - _at(summed, y0, x1) - _at(summed, y1, x0) + _at(summed, y0, x0)
-    )
+    inside = _at(summed, y1, x1) - _at(summed, y0, x1) - _at(summed, y1, x0) + _at(summed, y0, x0)
     return np.clip(inside / ((x1 - x0) * (y1 - y0)), 0, 1).astype(np.float32)
 
 

@@ -59,7 +59,7 @@ def test_the_right_place_is_balanced_and_fixed_by_the_seed():
 
 def test_too_few_descriptions_end_with_the_mend():
     samples, objects, annotations = study([["a dog"], ["a dog"], ["a cat"]])
-    with pytest.raises(ValueError, match="raise sampling.images"):
+    with pytest.raises(ValueError, match=r"raise sampling\.images"):
         questions(samples, objects, annotations, 0)
 
 

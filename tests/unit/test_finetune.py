@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from peft import PeftModel
 
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.finetune import Collator, add_adapter, description_losses, finetune, make_items
 from headimpact.miniature.checkpoints import MAKERS
+from headimpact.models.load import load_adapter
 from headimpact.scoring import score
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
@@ -78,12 +78,12 @@ def test_adapted_are_exactly_q_k_v_of_the_chosen_layers(made):
 
 def test_a_target_that_is_not_there_is_refused():
     model, family = MAKERS["qwen2_vl"]()
-    with pytest.raises(ValueError, match="lora.targets"):
+    with pytest.raises(ValueError, match=r"lora\.targets"):
         add_adapter(model, family, [0, 1], {**LORA, "targets": ["q_proj", "query"]})
 
 
 def test_all_else_stays_bit_for_bit(tuned):
-    model, family, before, *_ = tuned
+    model, _family, before, *_ = tuned
     after = {name.replace(".base_layer", ""): value for name, value in model.state_dict().items()}
     frozen = {name: value for name, value in after.items() if "lora_" not in name}
     assert frozen.keys() == before.keys()
@@ -97,11 +97,9 @@ def test_the_best_epoch_is_kept_and_loads(tuned):
     curve = [entry["eval_perplexity"] for entry in history if "eval_perplexity" in entry]
     assert len(curve) == TRAINING["epochs"]
     torch.manual_seed(0)
-    fresh, _ = MAKERS[
-        next(name for name in MAKERS if type(MAKERS[name]()[1]) is type(family))
-    ]()
+    fresh, _ = MAKERS[next(name for name in MAKERS if type(MAKERS[name]()[1]) is type(family))]()
     fresh.load_state_dict(before)
-    loaded = PeftModel.from_pretrained(fresh.eval(), folder / "adapter").eval()
+    loaded = load_adapter(fresh, folder / "adapter")
     with torch.no_grad():
         scored = [
             score(loaded, family, item.features, item.grid, [item.sequence])[0]

@@ -33,7 +33,9 @@ def brightness(family, image):
 def check(family, width, height, box):
     image = np.zeros((height, width, 3), np.uint8)
     before = brightness(family, Image.fromarray(image))
-    x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
+    x0, y0, x1, y1 = (
+        round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True)
+    )
     image[y0:y1, x0:x1] = 255
     after = brightness(family, Image.fromarray(image))
     white = brightness(family, Image.fromarray(np.full_like(image, 255)))

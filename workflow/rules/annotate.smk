@@ -12,15 +12,17 @@ rule annotate:
         "results/{study}/logs/annotate.{shard}.log",
     benchmark:
         "results/{study}/benchmarks/annotate.{shard}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         root=dataset_root,
         description=part("annotator", "description"),
         shards=part("annotator", "shards"),
         code=fingerprint("annotate.instances", "artifacts"),
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
     script:
         "../scripts/annotate.py"
 
@@ -31,9 +33,7 @@ rule samples:
         annotations=expand(
             rules.annotate.output.annotations, shard=shards("annotator"), allow_missing=True
         ),
-        dropped=expand(
-            rules.annotate.output.dropped, shard=shards("annotator"), allow_missing=True
-        ),
+        dropped=expand(rules.annotate.output.dropped, shard=shards("annotator"), allow_missing=True),
     output:
         samples="results/{study}/samples.parquet",
         objects="results/{study}/objects.parquet",
@@ -42,13 +42,15 @@ rule samples:
         "results/{study}/logs/samples.log",
     benchmark:
         "results/{study}/benchmarks/samples.tsv"
-    params:
-        sampling=part("sampling"),
-        min_confidence=part("annotator", "min_confidence"),
-        code=fingerprint("dataset.samples", "artifacts"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=10,
+    params:
+        sampling=part("sampling"),
+        min_confidence=part("annotator", "min_confidence"),
+        code=fingerprint("dataset.samples", "artifacts"),
     script:
         "../scripts/samples.py"

@@ -4,9 +4,13 @@ import hashlib
 import sys
 from functools import cache
 from pathlib import Path
+from shutil import which
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
+
+# this checkout's package, whatever else is installed
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from headimpact.config import check_study, one_line, setup_runs, training_of
 from headimpact.dataset.coco import CocoFolder
@@ -114,8 +118,7 @@ def checkpoint_of(wildcards):
 def gpus(wildcards):
     """How many GPUs a job asks for, decided without importing torch."""
     wanted = study_of(wildcards)["device"]
-    present = any(Path("/dev").glob("nvidia[0-9]*"))
-    return int(wanted == "cuda" or (wanted == "auto" and present))
+    return int(wanted == "cuda" or (wanted == "auto" and which("nvidia-smi") is not None))
 
 
 def dataset_root(wildcards):
@@ -138,7 +141,9 @@ def coco_files(name):
     except ValueError as error:
         stop(f"{where}: {error}")
     if wanted > there:
-        stop(f"{where}.sampling.images: asks for {wanted} images, {folder.root} has {there}; lower it")
+        stop(
+            f"{where}.sampling.images: asks for {wanted} images, {folder.root} has {there}; lower it"
+        )
     kinds = ("captions", "instances")
     return {k: f"{dataset['root']}/annotations/{k}_{dataset['subset']}.json" for k in kinds}
 
@@ -165,6 +170,40 @@ def models_of(wildcards):
 
 def titles_of(wildcards):
     return [entry["title"] for entry in study_of(wildcards)["models"].values()]
+
+
+def scores_if_needed(wildcards):
+    """The setups that take all layers, or none, wait for no Head Impact."""
+    if setup_of(wildcards)["layers"] in ("all", "none"):
+        return []
+    return "results/{study}/{model}/head_scores.parquet"
+
+
+def adapter_if_any(wildcards):
+    if setup_of(wildcards)["layers"] == "none":
+        return []
+    return "results/{study}/{model}/{setup}/{draw}/adapter"
+
+
+def runs_of(kind):
+    """An input function: the files of that kind of all models and setups, in their order."""
+
+    def files(wildcards):
+        return [
+            f"results/{wildcards.study}/{model}/{setup}/{draw}/{kind}"
+            for model in models_of(wildcards)
+            for setup, draw in setup_runs(study_of(wildcards))
+        ]
+
+    return files
+
+
+def scores_of_models(wildcards):
+    return expand(
+        "results/{study}/{model}/head_scores.parquet",
+        study=wildcards.study,
+        model=models_of(wildcards),
+    )
 
 
 def report_study():

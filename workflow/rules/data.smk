@@ -8,13 +8,15 @@ rule scenes:
         "results/{study}/logs/scenes.log",
     benchmark:
         "results/{study}/benchmarks/scenes.tsv"
-    params:
-        dataset=part("dataset"),
-        code=fingerprint("dataset.scenes"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        dataset=part("dataset"),
+        code=fingerprint("dataset.scenes"),
     script:
         "../scripts/scenes.py"
 
@@ -28,15 +30,17 @@ rule images:
         "results/{study}/logs/images.log",
     benchmark:
         "results/{study}/benchmarks/images.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         root=dataset_root,
         wanted=part("sampling", "images"),
         spare=part("sampling", "spare"),
         seed=part("sampling", "seed"),
         code=fingerprint("dataset.coco", "dataset.samples", "artifacts"),
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
     script:
         "../scripts/images.py"

@@ -1,12 +1,6 @@
 # The test split: perplexity, accuracy and answer probability, item by item.
 
 
-def adapter_if_any(wildcards):
-    if setup_of(wildcards)["layers"] == "none":
-        return []
-    return rules.finetune.output.adapter
-
-
 rule evaluate:
     input:
         unpack(annotation_files),
@@ -20,15 +14,17 @@ rule evaluate:
         "results/{study}/logs/{model}.evaluate.{setup}.{draw}.log",
     benchmark:
         "results/{study}/benchmarks/{model}.evaluate.{setup}.{draw}.tsv"
-    params:
-        root=dataset_root,
-        model=checkpoint_of,
-        seed=part("evaluation", "seed"),
-        code=fingerprint("evaluate", "models.load", "artifacts"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=16000,
         runtime=120,
         gpu=gpus,
+    params:
+        root=dataset_root,
+        model=checkpoint_of,
+        seed=part("evaluation", "seed"),
+        code=fingerprint("evaluate", "models.load", "artifacts"),
     script:
         "../scripts/evaluate.py"

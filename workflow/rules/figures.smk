@@ -19,15 +19,17 @@ rule figure2:
         png="results/{study}/figure2.png",
     log:
         "results/{study}/logs/figure2.log",
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
     params:
         root=dataset_root,
         model=lambda wildcards: next(iter(part("models")(wildcards).values())),
         mask_share=part("impact", "mask_share"),
         code=fingerprint("figures", "models.load", "dataset.coco"),
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=5,
     script:
         "../scripts/figure2.py"
 
@@ -43,17 +45,19 @@ rule figure:
             labels={"item": "Figure {number}"},
         ),
         png="results/{study}/figure{number}.png",
-    wildcard_constraints:
-        number="4|5",
     log:
         "results/{study}/logs/figure{number}.log",
-    params:
-        titles=titles_of,
-        code=fingerprint("figures"),
+    wildcard_constraints:
+        number="4|5",
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
+    params:
+        titles=titles_of,
+        code=fingerprint("figures"),
     script:
         "../scripts/figure.py"
 
@@ -63,10 +67,12 @@ rule default_figure:
         f"results/{config['default_study']}/figure{{number}}.{{kind}}",
     output:
         "results/figure{number}.{kind}",
+    log:
+        "results/logs/figure{number}.{kind}.log",
     wildcard_constraints:
         kind="svg|png",
     localrule: True
-    log:
-        "results/logs/figure{number}.{kind}.log",
+    conda:
+        "../../envs/headimpact.yaml"
     shell:
         "cp {input:q} {output:q} 2> {log:q}"

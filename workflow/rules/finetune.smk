@@ -1,13 +1,6 @@
 # LoRA on the layers of each setup.
 
 
-def scores_if_needed(wildcards):
-    """The setups that take all layers, or none, wait for no Head Impact."""
-    if setup_of(wildcards)["layers"] in ("all", "none"):
-        return []
-    return rules.impact.output.scores
-
-
 rule finetune:
     input:
         unpack(annotation_files),
@@ -21,6 +14,13 @@ rule finetune:
         "results/{study}/logs/{model}.finetune.{setup}.{draw}.log",
     benchmark:
         "results/{study}/benchmarks/{model}.finetune.{setup}.{draw}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=24000,
+        runtime=480,
+        gpu=gpus,
     params:
         root=dataset_root,
         model=checkpoint_of,
@@ -31,10 +31,5 @@ rule finetune:
         lora=part("lora"),
         training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),
         code=fingerprint("finetune", "layers", "models.load", "artifacts"),
-    threads: 1
-    resources:
-        mem_mb=24000,
-        runtime=480,
-        gpu=gpus,
     script:
         "../scripts/finetune.py"

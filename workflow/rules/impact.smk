@@ -12,17 +12,19 @@ rule attention:
         "results/{study}/logs/{model}.attention.{shard}.log",
     benchmark:
         "results/{study}/benchmarks/{model}.attention.{shard}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=gpus,
     params:
         root=dataset_root,
         model=checkpoint_of,
         shards=part("impact", "shards"),
         batch=part("impact", "batch"),
         code=fingerprint("attend", "models.load", "artifacts"),
-    threads: 1
-    resources:
-        mem_mb=16000,
-        runtime=240,
-        gpu=gpus,
     script:
         "../scripts/attention.py"
 
@@ -32,9 +34,7 @@ rule impact:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         tokens=rules.tokens.output.tokens,
-        attended=expand(
-            rules.attention.output.attended, shard=shards("impact"), allow_missing=True
-        ),
+        attended=expand(rules.attention.output.attended, shard=shards("impact"), allow_missing=True),
     output:
         impact="results/{study}/{model}/impact.parquet",
         scores="results/{study}/{model}/head_scores.parquet",
@@ -43,13 +43,15 @@ rule impact:
         "results/{study}/logs/{model}.impact.log",
     benchmark:
         "results/{study}/benchmarks/{model}.impact.tsv"
-    params:
-        mask_share=part("impact", "mask_share"),
-        average_over=part("impact", "average_over"),
-        code=fingerprint("impact", "artifacts"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=20,
+    params:
+        mask_share=part("impact", "mask_share"),
+        average_over=part("impact", "average_over"),
+        code=fingerprint("impact", "artifacts"),
     script:
         "../scripts/impact.py"

@@ -4,26 +4,26 @@
 
 rule miniatures:
     input:
-        expand(
-            "results/miniatures/{name}/checkpoint", name=("paligemma2", "qwen2_vl", "idefics3")
-        ),
+        expand("results/miniatures/{name}/checkpoint", name=("paligemma2", "qwen2_vl", "idefics3")),
 
 
 rule miniature:
     output:
         checkpoint=directory("results/miniatures/{name}/checkpoint"),
-    wildcard_constraints:
-        name=r"\w+",
     log:
         "results/miniatures/logs/{name}.log",
     benchmark:
         "results/miniatures/benchmarks/{name}.tsv"
-    params:
-        seed=0,
-        code=fingerprint("miniature.train"),
+    wildcard_constraints:
+        name=r"\w+",
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
+    params:
+        seed=0,
+        code=fingerprint("miniature.train"),
     script:
         "../scripts/miniature.py"

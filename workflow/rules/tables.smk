@@ -1,23 +1,6 @@
 # The paper's five tables, for each study, and the default study's under their short names.
 
 
-def runs_of(kind):
-    """An input function: the files of that kind of all models and setups, in their order."""
-
-    def files(wildcards):
-        return [
-            f"results/{wildcards.study}/{model}/{setup}/{draw}/{kind}"
-            for model in models_of(wildcards)
-            for setup, draw in setup_runs(study_of(wildcards))
-        ]
-
-    return files
-
-
-def scores_of_models(wildcards):
-    return expand(rules.impact.output.scores, study=wildcards.study, model=models_of(wildcards))
-
-
 rule parameters:
     output:
         table1=report(
@@ -36,15 +19,17 @@ rule parameters:
         "results/{study}/logs/parameters.log",
     benchmark:
         "results/{study}/benchmarks/parameters.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         models=part("models"),
         setups=part("setups"),
         lora=part("lora"),
         code=fingerprint("tables", "finetune", "models.load"),
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
     script:
         "../scripts/parameters.py"
 
@@ -61,13 +46,15 @@ rule table2:
         ),
     log:
         "results/{study}/logs/table2.log",
-    params:
-        titles=titles_of,
-        code=fingerprint("tables"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
+    params:
+        titles=titles_of,
+        code=fingerprint("tables"),
     script:
         "../scripts/table2.py"
 
@@ -84,16 +71,18 @@ rule table3:
         ),
     log:
         "results/{study}/logs/table3.log",
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
     params:
         titles=titles_of,
         setups=part("setups"),
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         layer_seed=part("layer_seed"),
         code=fingerprint("tables", "layers"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=5,
     script:
         "../scripts/table3.py"
 
@@ -113,15 +102,17 @@ rule table4:
         labels="results/{study}/table4_labels.csv",
     log:
         "results/{study}/logs/table4.log",
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
     params:
         titles=titles_of,
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         answer_probability=part("evaluation", "answer_probability"),
         code=fingerprint("tables"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=5,
     script:
         "../scripts/table4.py"
 
@@ -131,10 +122,12 @@ rule default_table:
         f"results/{config['default_study']}/table{{number}}.{{kind}}",
     output:
         "results/table{number}.{kind}",
+    log:
+        "results/logs/table{number}.{kind}.log",
     wildcard_constraints:
         kind="csv|md",
     localrule: True
-    log:
-        "results/logs/table{number}.{kind}.log",
+    conda:
+        "../../envs/headimpact.yaml"
     shell:
         "cp {input:q} {output:q} 2> {log:q}"

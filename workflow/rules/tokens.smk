@@ -11,12 +11,14 @@ rule tokens:
         "results/{study}/logs/{model}.tokens.log",
     benchmark:
         "results/{study}/benchmarks/{model}.tokens.tsv"
-    params:
-        model=checkpoint_of,
-        code=fingerprint("tokens", "models.load", "artifacts"),
+    conda:
+        "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        model=checkpoint_of,
+        code=fingerprint("tokens", "models.load", "artifacts"),
     script:
         "../scripts/tokens.py"

@@ -10,6 +10,10 @@ with job(snakemake):
     mine = images.iloc[int(snakemake.wildcards.shard) :: params.shards]
     annotations, dropped = annotate(CocoFolder(**params.root), mine, params.description)
     artifacts.write(
-        snakemake.output.annotations, "annotations", annotations, annotator="instances", code=params.code
+        snakemake.output.annotations,
+        "annotations",
+        annotations,
+        annotator="instances",
+        code=params.code,
     )
     artifacts.write(snakemake.output.dropped, "dropped", dropped, code=params.code)

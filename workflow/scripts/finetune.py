@@ -28,7 +28,11 @@ with job(snakemake):
         splits[split] = make_items(model, family, CocoFolder(**params.root), mine, theirs)
     # checkpoints of another training must not be taken for this one's
     told = json.dumps([dict(params.items()), layers, objects["description"].tolist()], default=str)
-    work = Path(snakemake.output.adapter).parent / "epochs" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    work = (
+        Path(snakemake.output.adapter).parent
+        / "epochs"
+        / hashlib.sha256(told.encode()).hexdigest()[:16]
+    )
     training = {**params.training, "seed": params.training["seed"] + draw}
     history = finetune(
         model,

@@ -1,14 +1,24 @@
 """What every script needs around its one call."""
 
 import sys
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+# this checkout's package, whatever else is installed
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+
+
+@contextmanager
+def _into(log):
+    with redirect_stderr(log), redirect_stdout(log):
+        yield
 
 
 @contextmanager
 def job(snakemake):
     """Progress into the rule's log, the rule's threads for torch, an error as one line."""
     message = None
-    with open(snakemake.log[0], "w", encoding="utf-8") as log, redirect_stderr(log):
+    with Path(snakemake.log[0]).open("w", encoding="utf-8") as log, _into(log):
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(snakemake.threads)
         try:

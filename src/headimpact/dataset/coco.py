@@ -72,9 +72,7 @@ class CocoFolder:
         images = self._images(content, "instances")
         names = {
             entry["id"]: entry["name"]
-            for entry in self._entries(
-                content, "instances", "categories", {"id": int, "name": str}
-            )
+            for entry in self._entries(content, "instances", "categories", {"id": int, "name": str})
         }
         rows = []
         wanted = {"image_id": int, "category_id": int}

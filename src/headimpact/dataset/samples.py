@@ -40,7 +40,10 @@ def draw_images(captions, count, seed):
             f"sampling.images: asks for {count} images, the dataset has {len(groups)}; lower it"
         )
     rng = np.random.default_rng(seed)
-    picked = [rows[int(pick * len(rows))] for rows, pick in zip(groups, rng.random(len(groups)), strict=True)]
+    picked = [
+        rows[int(pick * len(rows))]
+        for rows, pick in zip(groups, rng.random(len(groups)), strict=True)
+    ]
     order = rng.permutation(len(groups))[:count]
     return captions.loc[[picked[i] for i in order], SCHEMAS["images"].names].reset_index(drop=True)
 
@@ -86,7 +89,9 @@ def make_samples(
     dropped = pd.concat(lost, ignore_index=True)
     wanted = sum(sizes.values())
     if kept.sum() < wanted:
-        counts = ", ".join(f"{n} {reason}" for reason, n in dropped["reason"].value_counts().items())
+        counts = ", ".join(
+            f"{n} {reason}" for reason, n in dropped["reason"].value_counts().items()
+        )
         raise ValueError(
             f"sampling.images: {wanted} images are wanted, {kept.sum()} of {len(images)} drawn "
             f"remain ({counts}); lower sampling.images or raise sampling.spare"

@@ -219,7 +219,13 @@ def _stamp(small, x, y, width, height):
 
 def _captions(rng, objects):
     """Five captions of the whole image, as COCO has."""
-    frames = ("{}", "a photo of {}", "a picture that shows {}", "{} in front of a wall", "here is {}")
+    frames = (
+        "{}",
+        "a photo of {}",
+        "a picture that shows {}",
+        "{} in front of a wall",
+        "here is {}",
+    )
     captions = []
     for frame in frames:
         names = [objects[i].description for i in rng.permutation(len(objects))]

@@ -12,7 +12,10 @@ WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape
 
 @dataclass(frozen=True)
 class Mix:
-    """How many lessons of each kind a scene gives; the queried words stand last in a question.
+    """How many lessons of each kind a scene gives.
+
+    In the small questions the queried words stand last, where the answer is read: with a
+    question mark behind them nothing was learned.
 
     descriptions: of objects drawn without replacement. ask: an object's colour or size.
     is_there, is_there_full: whether a shape, or a whole description, is in the picture.
@@ -32,7 +35,6 @@ class Teacher:
 
     def __init__(self, family):
         self.family = family
-        self.end = "<eos>" if family.model_type == "paligemma" else ""
 
     def root(self, grid):
         """The text up to the end of the image, the same for every lesson."""
@@ -47,7 +49,7 @@ class Teacher:
             text = self.family.conversation(grid, user, answer)
             begin = text.rindex(answer) + template.index("{target}")
             prompt = text[len(self.root(grid)) : begin]
-            answers.append(text[begin:].rstrip("\n") + self.end)
+            answers.append(text[begin:].rstrip("\n") + self.family.end)
         return prompt, answers
 
     def describe(self, grid, descriptions):
@@ -58,7 +60,9 @@ class Teacher:
     def choose(self, grid, options, answer):
         """The paper's multiple choice among two to four options; `answer` is an index."""
         prompts = self.family.prompts
-        lettered = " ".join(f"{label}) {text}" for label, text in zip(LABELS, options, strict=False))
+        lettered = " ".join(
+            f"{label}) {text}" for label, text in zip(LABELS, options, strict=False)
+        )
         user = prompts.choose.format(options=lettered)
         return self._prompt(grid, user, prompts.choice, [LABELS[answer]])
 
@@ -76,16 +80,16 @@ class Teacher:
             absent = [shape for shape in SHAPES if shape not in present]
             yes = rng.random() < 0.5
             shape = rng.choice(sorted(present) if yes else absent)
-            lessons.append((f"is there a {shape}?", ["yes" if yes else "no"]))
+            lessons.append((f"is there a {shape}", ["yes" if yes else "no"]))
         for _ in range(mix.is_there_full):
             item, yes = objects[rng.integers(len(objects))], rng.random() < 0.5
             name = item.description if yes else distractor(rng, objects, item)
-            lessons.append((f"is there {name}?", ["yes" if yes else "no"]))
+            lessons.append((f"is there {name}", ["yes" if yes else "no"]))
         for k in range(mix.choose_in_words + mix.choose):
             options, answer = choice(rng, objects, objects[rng.integers(len(objects))])
             if k < mix.choose_in_words:
                 lettered = " ".join(f"{x}) {o}" for x, o in zip(LABELS, options, strict=False))
-                lessons.append((f"{lettered} which is here?", [options[answer]]))
+                lessons.append((f"{lettered} shown", [options[answer]]))
             else:
                 lessons.append(self.choose(grid, options, answer))
         return lessons
@@ -93,8 +97,8 @@ class Teacher:
 
 def _ask(rng, item):
     if rng.random() < 0.5:
-        return f"What colour is the {item.shape}?", [item.colour]
-    return f"What size is the {item.shape}?", [item.size]
+        return f"What colour is the {item.shape}", [item.colour]
+    return f"What size is the {item.shape}", [item.size]
 
 
 def distractor(rng, objects, item):

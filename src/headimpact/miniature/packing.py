@@ -45,7 +45,7 @@ class Packer:
 
     def _row(self, grid, lessons):
         root = self._encode(self.teacher.root(grid))
-        start = self.family.positions(root + (0,), grid)
+        start = self.family.positions((*root, 0), grid)
         ids, labels, positions = list(root), [IGNORE] * len(root), [start[:, :-1]]
         segments, prompt, ancestors = [0] * len(root), [True] * len(root), [{0}]
 
@@ -68,7 +68,7 @@ class Packer:
         segment, prompt = np.array(segments), np.array(prompt)
         visible = related[segment][:, segment]
         sees = visible & np.tri(len(ids), dtype=bool)
-        if self.family.model_type == "paligemma":
+        if self.family.prompt_sees_both_ways:
             both = prompt[:, None] & prompt[None, :]
             sees |= both & (visible | visible.T if len(lessons) == 1 else visible)
         return ids, labels, sees, torch.cat(positions, 1)

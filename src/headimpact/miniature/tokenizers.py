@@ -25,7 +25,8 @@ CHAT_TEMPLATES = {  # as the real checkpoints carry them
         "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
         "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
         "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}"
-        "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+        "<end_of_utterance>\n{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
     ),
 }
 SPECIAL = {  # besides <pad>, <bos> and <eos>
@@ -39,11 +40,11 @@ SPECIAL = {  # besides <pad>, <bos> and <eos>
         *("<global-img>", *(f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3))),
     ],
 }
-WORDS = (
-    "system user assistant System User Assistant You are a helpful What is this photo This of "
+WORDS = tuple(
+    "system user assistant System User Assistant You are a helpful What is this photo This of "  # noqa: SIM905
     "shown in Choose one the options describe answer en and picture that shows front wall here "
-    "there which colour size no yes not an with on at to by next large small object"
-).split()
+    "there which colour size no yes not an with on at to by next large small object".split()
+)
 
 
 def make_tokenizer(family):
@@ -51,10 +52,10 @@ def make_tokenizer(family):
     words = [*WORDS, *COLOURS, *RADII, *SHAPES, *LABELS]
     letters = [*string.ascii_letters, *string.digits, *string.punctuation, "\n", " "]
     special = ["<pad>", "<bos>", "<eos>", *SPECIAL[family]]
-    pieces = {piece: 0.0 for piece in special}
+    pieces = dict.fromkeys(special, 0.0)
     pieces |= {f"<0x{byte:02X}>": -20.0 for byte in range(256)}
-    pieces |= {letter: -10.0 for letter in letters}
-    pieces |= {word: -1.0 for word in words}
+    pieces |= dict.fromkeys(letters, -10.0)
+    pieces |= dict.fromkeys(words, -1.0)
     tokenizer = Tokenizer(Unigram(list(pieces.items()), unk_id=0, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

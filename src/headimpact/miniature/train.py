@@ -42,21 +42,21 @@ EASY, HARD = Look(texture=0.25, jitter=1, loose=0.0), Look(texture=0.8, jitter=2
 STAGES = (
     Stage("vision-plain", 300, 24, Look(0.0, 1, 0.0), rate=2e-3),
     Stage("vision", 350, 24, Look(0.5, 2, 0.1), rate=2e-3, cosine=True),
-    Stage("describe", 450, 20, EASY, Mix(descriptions=4, ask=2, is_there=2)),
+    Stage("describe", 450, 20, EASY, Mix(descriptions=3, ask=3, is_there=3)),
     Stage(
         "compare",
-        350,
+        400,
         16,
         Look(0.5, 1, 0.05),
-        Mix(descriptions=2, ask=1, is_there_full=3, choose_in_words=2),
+        Mix(descriptions=1, ask=2, is_there=1, is_there_full=3, choose_in_words=2),
         single=0.2,
     ),
     Stage(
         "choose",
-        700,
-        16,
+        650,
+        14,
         HARD,
-        Mix(descriptions=2, is_there_full=1, choose_in_words=1, choose=2),
+        Mix(descriptions=1, ask=1, is_there_full=2, choose_in_words=1, choose=3),
         cosine=True,
         single=0.35,
     ),
@@ -73,7 +73,7 @@ class VisionHead(torch.nn.Module):
         super().__init__()
         words = [family.tokenizer.convert_tokens_to_ids(list(names)) for names in CLASSES]
         self.sizes = [len(names) for names in CLASSES]
-        self.words = torch.tensor(sum(words, []))
+        self.words = torch.tensor([word for names in words for word in names])
         self.bias = torch.nn.Parameter(torch.zeros(len(self.words)))
         self.embedding = [model.get_input_embeddings()]  # in a list: not a submodule
 
@@ -140,8 +140,7 @@ class Trainer:
 
     def loss(self, rng, stage):
         """The loss of one step."""
-        bidirectional = self.family.model_type == "paligemma"
-        single = bidirectional and rng.random() < stage.single
+        single = self.family.prompt_sees_both_ways and rng.random() < stage.single
         scenes, grid, images = self.draw(rng, stage.batch * (2 if single else 1), stage.look)
         features = self.features(images)
         targets = torch.cat([vision_targets(grid, scene.objects) for scene in scenes], 1)
@@ -173,7 +172,9 @@ class Trainer:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98))
-        bar = tqdm(range(stage.steps), desc=f"{self.family.model_type} {stage.name}", mininterval=10)
+        bar = tqdm(
+            range(stage.steps), desc=f"{self.family.model_type} {stage.name}", mininterval=10
+        )
         for step in bar:
             if report and step % 150 == 0:
                 bar.write(f"{stage.name} {step} {report(self)}")

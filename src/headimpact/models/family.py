@@ -6,7 +6,6 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from headimpact.prompts import LABELS
@@ -14,7 +13,7 @@ from headimpact.prompts import LABELS
 
 @dataclass(frozen=True)
 class Tile:
-    """A regular grid of visual tokens over `box`: x0, y0, x1, y1 in pixels of the original image."""
+    """A regular grid of visual tokens over `box`: x0, y0, x1, y1, pixels of the original image."""
 
     rows: int
     columns: int
@@ -63,6 +62,8 @@ class Family(ABC):
     model_type: str  # as in the checkpoint's config.json
     decoder: str  # path of the language model inside the model class
     prompts: object  # the templates of headimpact.prompts that it was trained with
+    prompt_sees_both_ways = False  # whether image and prompt attend to what follows them, too
+    end = ""  # what ends an answer, where the chat template does not write it
 
     def __init__(self, config, tokenizer, image_processor):
         self.config = config

@@ -78,7 +78,7 @@ def load(entry):
 
 
 def load_adapter(model, folder):
-    """`model` with the PEFT adapter of `folder`, in evaluation mode."""
+    """`model` with the PEFT adapter of `folder` in its layers, in evaluation mode."""
     from peft import PeftModel  # two seconds that only an adapter needs
 
-    return PeftModel.from_pretrained(model, folder).eval()
+    return PeftModel.from_pretrained(model, folder).get_base_model().eval()

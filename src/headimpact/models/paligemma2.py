@@ -10,6 +10,8 @@ class PaliGemma2(Family):
     model_type = "paligemma"
     decoder = "model.language_model"
     prompts = prompts.PALIGEMMA
+    prompt_sees_both_ways = True
+    end = "<eos>"
 
     def pixels(self, images):
         return dict(self.image_processor(images=images, return_tensors="pt"))

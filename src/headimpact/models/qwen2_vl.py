@@ -35,9 +35,7 @@ class Qwen2VL(ChatFamily):
         (tile,) = grid.tiles
         begin, tokens = ids.index(self.image_token), grid.tokens
         image = torch.arange(tokens)
-        image = torch.stack(
-            [torch.zeros_like(image), image // tile.columns, image % tile.columns]
-        )
+        image = torch.stack([torch.zeros_like(image), image // tile.columns, image % tile.columns])
         behind = torch.arange(len(ids) - begin - tokens) + max(tile.rows, tile.columns)
         return torch.cat(
             [

@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from headimpact import tables
+
+
+def metrics(nlls, chosen, answers="ABCD", shares=(0.4, 0.2, 0.1, 0.1)):
+    """A test item an entry; every item has two tokens and the same label probabilities."""
+    return pd.DataFrame(
+        {
+            "sample_id": range(len(nlls)),
+            "object_id": range(len(nlls)),
+            "nll": nlls,
+            "tokens": 2,
+            **{f"p_{x}": share for x, share in zip("ABCD", shares, strict=True)},
+            "answer": list(answers),
+            "chosen": list(chosen),
+        }
+    )
+
+
+RUNS = {
+    ("original", 0): metrics([2.0, 2.0, 4.0, 4.0], "ABCC"),
+    ("random-4", 0): metrics([2.0, 2.0, 2.0, 2.0], "ABCD"),
+    ("random-4", 1): metrics([4.0, 4.0, 4.0, 4.0], "AAAA"),
+}
+
+
+def row(table, metric):
+    return table[table["metric"] == metric].iloc[0]
+
+
+def test_values_and_errors_by_hand():
+    table = tables.table4({"M": RUNS}, "labels")
+    assert list(table["metric"]) == ["Accuracy", "AnsProb", "Perplexity"]
+    accuracy = row(table, "Accuracy")
+    # three of four right: sqrt(0.25) / sqrt(4)
+    assert accuracy["original"] == 0.75
+    assert accuracy["original_error"] == pytest.approx(0.25)
+    # the right labels' shares of 0.8: 1/2, 1/4, 1/8, 1/8
+    assert row(table, "AnsProb")["original"] == pytest.approx(0.25)
+    # losses a token 1, 1, 2, 2: mean 1.5, s = 0.5774
+    perplexity = row(table, "Perplexity")
+    assert perplexity["original"] == pytest.approx(np.exp(1.5))
+    assert perplexity["original_error"] == pytest.approx(np.exp(1.5) * np.sqrt(1 / 3) / 2)
+
+
+def test_draws_are_averaged_and_their_spread_counts():
+    table = tables.table4({"M": RUNS}, "labels")
+    # perplexities e and e^2; no spread over items, so that only the draws' counts
+    perplexity, both = row(table, "Perplexity"), np.exp([1.0, 2.0])
+    assert perplexity["random-4"] == pytest.approx(both.mean())
+    assert perplexity["random-4_error"] == pytest.approx(both.std(ddof=1) / np.sqrt(2))
+    # accuracies 1 and 1/4; items' means 1, 1/2, 1/2, 1/2
+    accuracy = row(table, "Accuracy")
+    items = np.std([1, 0.5, 0.5, 0.5], ddof=1) / 2
+    assert accuracy["random-4"] == pytest.approx(0.625)
+    assert accuracy["random-4_error"] == pytest.approx(np.hypot(items, 0.75 / 2))
+
+
+def test_probability_over_the_vocabulary_is_taken_as_it_is():
+    table = tables.table4({"M": RUNS}, "vocabulary")
+    assert row(table, "AnsProb")["original"] == pytest.approx((0.4 + 0.2 + 0.1 + 0.1) / 4)
+
+
+def test_runs_of_other_items_are_refused():
+    other = {**RUNS, ("full", 0): RUNS["original", 0].assign(object_id=range(1, 5))}
+    with pytest.raises(ValueError, match="other items"):
+        tables.table4({"M": other}, "labels")
+
+
+def test_the_order_of_items_does_not_matter():
+    turned = {run: table.iloc[::-1] for run, table in RUNS.items()}
+    pd.testing.assert_frame_equal(
+        tables.table4({"M": RUNS}, "labels"), tables.table4({"M": turned}, "labels")
+    )
+
+
+def test_markdown_marks_the_largest_shift():
+    text = tables.table4_markdown(tables.table4({"M": RUNS}, "labels")).splitlines()
+    assert text[0] == "| model | metric | original | random-4 |"
+    assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
+    same = tables.table4({"M": {("original", 0): RUNS["original", 0]}}, "labels")
+    assert "**" not in tables.table4_markdown(same)
+
+
+def test_draws_and_labels_in_full():
+    draws = tables.table4_draws({"M": RUNS}, "labels")
+    assert len(draws) == 9 and set(draws["items"]) == {4}
+    shares = tables.label_shares({"M": RUNS}).set_index(["setup", "draw"])
+    assert shares.loc[("random-4", 1), "share_A"] == 1
+    assert shares.loc[("original", 0), ["share_C", "chance"]].tolist() == [0.5, 0.25]
+
+
+def test_table2_has_the_papers_layout():
+    scores = pd.DataFrame(
+        {"layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], "value": [1.0, 2.0, 3.0, 4.0]}
+    )
+    table = tables.table2({"M": scores}).set_index("quantity")
+    assert list(table.columns) == ["M layers", "M heads"]
+    assert table.loc["statistic", "M layers"] == pytest.approx(2.4)
+    assert table.loc["degrees_of_freedom"].tolist() == [1, 1]
+
+
+def test_tables_of_counts():
+    assert tables.table3({"M": {("top-4", 0): [1, 4, 11]}}).iloc[0].tolist() == [
+        *("M", "top-4", 0, "1, 4, 11")
+    ]
+    percent = tables.table5({"M": {"total": 3033479408, "trainable": 352256}})
+    assert percent["trainable_percent"].tolist() == [0.0116]

@@ -1,0 +1,25 @@
+import pytest
+import torch
+from projects import Project
+
+from headimpact.miniature.checkpoints import MAKERS, save
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Random miniatures of the three classes as Hugging Face folders."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, make in MAKERS.items():
+        torch.manual_seed(0)
+        save(folder / name, *make())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """Makes a Project in a folder of its own; the name has a space and a letter beyond ASCII."""
+
+    def make(config):
+        return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)
+
+    return make

@@ -1,0 +1,138 @@
+"""Bad input ends the run before any job, with one line that names the key and the mend."""
+
+import copy
+import os
+
+import pandas as pd
+import pytest
+from projects import tiny
+
+from headimpact.dataset import scenes
+
+
+@pytest.fixture(scope="module")
+def plain(project, checkpoints):
+    return project(tiny(checkpoints, "qwen2_vl"))
+
+
+def with_change(project, change):
+    config = copy.deepcopy(project.config)
+    change(config["studies"]["tiny"])
+    return config
+
+
+def coco(root):
+    return lambda study: study.update(dataset={"kind": "coco", "root": str(root)})
+
+
+CASES = {
+    "an unknown key": (
+        lambda study: study.update(lorra={"rank": 4}),
+        "studies.tiny.lorra: unknown key",
+    ),
+    "an unknown key deep down": (
+        lambda study: study.update(lora={"rnk": 4}),
+        "studies.tiny.lora.rnk: unknown key; known here: rank",
+    ),
+    "a wrong type": (
+        lambda study: study.update(lora={"rank": "eight"}),
+        "studies.tiny.lora.rank: 'eight' is not of type 'integer'; a whole number from 1",
+    ),
+    "an unknown way to choose layers": (
+        lambda study: study["setups"]["top-2"].update(layers="best"),
+        "studies.tiny.setups.top-2.layers: 'best' is none of none, top, bottom, random, all",
+    ),
+    "a setup without its count": (
+        lambda study: study["setups"].update({"top-9": {"layers": "top"}}),
+        "studies.tiny.setups.top-9.count: missing",
+    ),
+    "no models": (lambda study: study.pop("models"), "'models' is a required property; add it"),
+    "a checkpoint that is not there": (
+        lambda study: study["models"]["qwen2_vl"].update(checkpoint="./nowhere"),
+        "studies.tiny.models.qwen2_vl.checkpoint: no folder ./nowhere",
+    ),
+    "a split larger than the data": (
+        lambda study: study["sampling"].update(images=27),
+        "studies.tiny.sampling.images: asks for 27 of 26 scenes; lower it",
+    ),
+    "a folder that is not there": (
+        coco("nowhere"),
+        "studies.tiny: dataset.root: no folder nowhere",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_key_and_the_mend_are_named(plain, case):
+    change, wanted = CASES[case]
+    before = plain.config
+    try:
+        plain.configure(with_change(plain, change))
+        assert wanted in plain.refused("results/tiny/table4.csv")
+    finally:
+        plain.configure(before)
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("results/nosuch/table4.csv", "studies.nosuch: missing; add it, or ask for tiny"),
+        (
+            "results/tiny/nosuch/head_scores.parquet",
+            "studies.tiny.models.nosuch: missing; add it, or ask for qwen2_vl",
+        ),
+        (
+            "results/tiny/qwen2_vl/top-7/0/metrics.parquet",
+            "studies.tiny.setups.top-7: missing; add it, or ask for original, top-2, random-2",
+        ),
+    ],
+)
+def test_what_no_config_knows_is_named(plain, target, wanted):
+    assert wanted in plain.refused(target)
+
+
+def test_a_folder_with_too_few_images_is_named(plain, tmp_path):
+    scenes.write(tmp_path, 20, 0, scenes.Look(), subset="val2017")
+    before = plain.config
+    try:
+        plain.configure(with_change(plain, coco(tmp_path)))
+        line = plain.refused("results/tiny/table4.csv")
+        assert "studies.tiny.sampling.images: asks for 24 images" in line
+        assert "has 20; lower it" in line
+    finally:
+        plain.configure(before)
+
+
+def test_damaged_images_are_named_counted_and_too_many_end_the_run(project, checkpoints, tmp_path):
+    scenes.write(tmp_path, 26, 0, scenes.Look(), subset="val2017")
+    names = sorted(path.name for path in (tmp_path / "val2017").iterdir())
+    (tmp_path / "val2017" / names[0]).write_bytes(b"not a picture")
+    made = project(tiny(checkpoints, "qwen2_vl"))
+    made.configure(with_change(made, coco(tmp_path)))
+    made.run("results/tiny/samples.parquet")
+    dropped = pd.read_parquet(made.folder / "results/tiny/dropped.parquet")
+    assert dropped["file_name"].tolist() == [names[0]]
+    assert names[0] in dropped["reason"][0]
+    for name in names[1:4]:
+        path = tmp_path / "val2017" / name
+        path.write_bytes(path.read_bytes()[:200])
+    (made.folder / "results/tiny/annotations/0.parquet").unlink()
+    done = made.snakemake("--cores", "2", "results/tiny/samples.parquet")
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert "24 images are wanted, 22 of 26 drawn remain (4 damaged image)" in text
+    assert "sampling.images" in text and "Traceback" not in text
+
+
+def test_real_photographs_run_through_the_same_graph(project, checkpoints):
+    root = os.environ.get("HEADIMPACT_COCO")
+    if not root:
+        pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
+    made = project(tiny(checkpoints, "idefics3"))
+    config = with_change(made, coco(root))
+    config["studies"]["tiny"]["setups"].pop("random-2")
+    config["studies"]["tiny"]["sampling"] = {"images": 40}
+    made.configure(config)
+    made.run("results/tiny/table4.csv", "results/tiny/figure2.png")
+    table = pd.read_csv(made.folder / "results/tiny/table4.csv")
+    assert table.notna().all().all()
