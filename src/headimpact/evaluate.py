@@ -9,12 +9,13 @@ from headimpact.prompts import LABELS
 from headimpact.scoring import score
 
 
-def questions(samples, objects, annotations, seed):
+def questions(samples, objects, annotations, dataset, seed):
     """Four options for each object: its description and three that name nothing in its image.
 
     samples, objects: the items and their images. annotations: all that was found in any image,
-    before filters: no wrong option may name a thing that is there. Wrong options are drawn from
-    the items' own descriptions, without repeats; the right one's place is balanced over A to D.
+    before filters: no wrong option may name a thing that is there. dataset: the descriptions
+    that wrong options are drawn from, without repeats. The right one's place is balanced over
+    A to D.
     Returns a list of (options, label), the same for the same seed. Raises ValueError if fewer
     than three other descriptions are left for an object.
     """
@@ -23,7 +24,7 @@ def questions(samples, objects, annotations, seed):
     present = annotations.groupby("image_id")["description"].agg(
         lambda found: {text.casefold() for text in found}
     )
-    pool = {text.casefold(): text for text in sorted(objects["description"])}
+    pool = {text.casefold(): text for text in sorted(dataset)}
     places = rng.permutation(np.arange(len(objects)) % len(LABELS))
     asked = []
     for item, place in zip(objects.itertuples(), places, strict=True):
@@ -31,8 +32,8 @@ def questions(samples, objects, annotations, seed):
         others = [text for folded, text in pool.items() if folded not in here]
         if len(others) < len(LABELS) - 1:
             raise ValueError(
-                f"{len(others)} descriptions of the test split name nothing in the image of "
-                f"object {item.object_id}, three are needed; raise sampling.images"
+                f"sampling.images: {len(others)} descriptions of the dataset name nothing in the "
+                f"image of object {item.object_id}, three are needed; raise it"
             )
         options = [str(text) for text in rng.choice(others, len(LABELS) - 1, replace=False)]
         options.insert(place, item.description)

@@ -7,8 +7,11 @@ import numpy as np
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-BLUE, ORANGE = "#0072b2", "#e69f00"  # told apart by any eye
+from headimpact.impact import mask_tokens
+
+BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"  # told apart by any eye
 
 
 def save(figure, paths):
@@ -22,37 +25,39 @@ def save(figure, paths):
 def figure2(image, mask, rectangles, coverage, share, title, tiles):
     """A key object: image, mask and the visual tokens that belong to it (Fig. 2).
 
-    image: PIL, RGB. mask: bool (height, width). rectangles: float (tokens, 4), pixels of the
-    image. coverage: float (tokens,). share: what makes a token part of the mask. tiles: list
-    of (start, stop); several mean tiles, of which the last is the whole image once more.
+    image: PIL, RGB. mask: bool (height, width). rectangles: float (tokens, 4), x0, y0, x1, y1 in
+    pixels of the image. coverage: float (tokens,). share: what makes a token part of the mask.
+    tiles: list of (start, stop); several mean tiles, of which the last is the whole image once
+    more, drawn in a panel of its own.
     """
+    width, height = image.size
     whole, parts = tiles[-1], tiles[:-1]
     panels = [("visual tokens of the whole image", [whole])] if parts else []
     panels.insert(0, ("visual tokens of the tiles" if parts else "visual tokens", parts or [whole]))
-    figure = Figure(figsize=(3.2 * (2 + len(panels)), 3.6), layout="constrained")
-    axes = figure.subplots(1, 2 + len(panels))
+    count = 2 + len(panels)
+    # the titles' height beside that of the panels
+    figure = Figure(figsize=(3.2 * count, 0.7 + 3.2 * height / width), layout="constrained")
+    axes = figure.subplots(1, count)
     figure.suptitle(title)
-    axes[0].imshow(image)
+    extent = (0, width, height, 0)  # pixel edges at whole numbers, as in `rectangles`
+    axes[0].imshow(image, extent=extent)
     axes[0].set_title("image")
-    axes[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
+    axes[1].imshow(mask, cmap="gray", vmin=0, vmax=1, extent=extent)
     axes[1].set_title("mask")
-    held = np.asarray(coverage) >= share if share > 0 else np.asarray(coverage) > 0
+    held = mask_tokens(coverage, share)
     for ax, (name, spans) in zip(axes[2:], panels, strict=True):
-        ax.imshow(image)
+        ax.imshow(image, extent=extent)
         ax.set_title(name)
+        shown = np.concatenate([np.arange(*span) for span in spans])
         for wanted, style in (
-            (False, {"facecolor": "none", "edgecolor": "#00000055", "linewidth": 0.4}),
-            (True, {"facecolor": ORANGE + "88", "edgecolor": ORANGE, "linewidth": 1.2}),
+            (False, {"facecolor": "none", "edgecolor": "#00000066", "linewidth": 0.4}),
+            (True, {"facecolor": ORANGE + "99", "edgecolor": "black", "linewidth": 0.6}),
         ):
             boxes = [
                 Rectangle((x0, y0), x1 - x0, y1 - y0)
-                for start, stop in spans
-                for (x0, y0, x1, y1), inside in zip(
-                    rectangles[start:stop], held[start:stop], strict=True
-                )
-                if inside == wanted
+                for x0, y0, x1, y1 in np.asarray(rectangles)[shown[held[shown] == wanted]]
             ]
-            ax.add_collection(PatchCollection(boxes, **style))
+            ax.add_collection(PatchCollection(boxes, **style), autolim=False)
     for ax in axes:
         ax.set_axis_off()
     return figure
@@ -70,15 +75,17 @@ def figure4(scores):
     high = max(matrix.max() for matrix in matrices.values())
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
         drawn = ax.imshow(matrix, cmap="viridis", vmin=0, vmax=high, aspect="auto")
-        ax.set(title=title, xlabel="attention head", ylabel="layer")
-        ax.set_xticks(_ticks(matrix.shape[1]))
-        ax.set_yticks(_ticks(matrix.shape[0]))
+        ax.set(title=title, xlabel="attention head")
+        _count(ax.xaxis, ax.yaxis)
+    axes[0].set_ylabel("layer")
     figure.colorbar(drawn, ax=list(axes), label="Head Impact", shrink=0.9)
     return figure
 
 
-def _ticks(count):
-    return range(0, count, max(1, count // 12))
+def _count(*axes):
+    """Ticks at whole numbers, few enough to be read."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def figure5(scores):
@@ -87,7 +94,7 @@ def figure5(scores):
     scores: {title: head_scores table}. The filled area is the standard error over what is
     averaged: the heads of a layer above, the layers of a head below.
     """
-    figure = Figure(figsize=(4 * len(scores), 6), layout="constrained")
+    figure = Figure(figsize=(max(5, 4 * len(scores)), 6), layout="constrained")
     axes = figure.subplots(2, len(scores), squeeze=False, sharey=True)
     for column, (title, table) in enumerate(scores.items()):
         matrix = _matrix(table)
@@ -95,14 +102,18 @@ def figure5(scores):
             ax, x = axes[row, column], np.arange(len(values))
             mean = values.mean(1)
             error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
-            ax.fill_between(x, mean - error, mean + error, color=BLUE, alpha=0.25, linewidth=0)
-            ax.plot(x, mean, "o-", color=BLUE, markersize=4)
+            ax.plot(x, mean, "o-", color=BLUE, markersize=3, label="mean")
+            area = {"color": BLUE, "alpha": 0.3, "linewidth": 0}
+            ax.fill_between(x, mean - error, mean + error, label="standard error", **area)
             if len(x) > 1:
-                ax.plot(x, np.polyval(np.polyfit(x, mean, 1), x), "--", color=ORANGE)
+                line = np.polyval(np.polyfit(x, mean, 1), x)
+                ax.plot(x, line, "--", color=VERMILION, label="regression line")
             ax.set_xlabel(name)
-            ax.set_xticks(_ticks(len(x)))
+            _count(ax.xaxis)
             ax.grid(alpha=0.3)
         axes[0, column].set_title(title)
     for row in axes:
         row[0].set_ylabel("mean Head Impact")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

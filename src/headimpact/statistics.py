@@ -34,12 +34,12 @@ def kruskal(matrix):
 
     Returns a dict: "layers" (a group a layer, one value a head) and "heads" (a group a head,
     one value a layer), each with statistic, degrees_of_freedom and p_value; nan where all
-    values are equal (section 5.2, Table 2).
+    values are equal or there is one group only (section 5.2, Table 2).
     """
     matrix, results = np.asarray(matrix, dtype=float), {}
     for name, groups in (("layers", matrix), ("heads", matrix.T)):
         statistic = p_value = float("nan")
-        if len(np.unique(matrix)) > 1:
+        if len(groups) > 1 and len(np.unique(matrix)) > 1:
             statistic, p_value = (float(value) for value in scipy.stats.kruskal(*groups))
         results[name] = {
             "statistic": statistic,

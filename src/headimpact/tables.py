@@ -100,7 +100,9 @@ def table4(metrics, answer_probability):
 
     metrics: {title: {(setup, draw): table of kind "metrics"}}. A setup with several draws shows
     their mean; its error joins that of the items, averaged over the draws, and that of the
-    draws: sqrt(items' error^2 + (standard deviation of the draws)^2 / draws).
+    draws: sqrt(items' error^2 + (standard deviation of the draws)^2 / draws). Items are matched
+    by object_id. Perplexity is the mean of the draws' perplexities; its items' error is by the
+    delta method on each item's token loss, averaged over the draws.
     Raises ValueError if two runs of a model are of other test items.
     """
     rows = []
@@ -124,8 +126,12 @@ def table4(metrics, answer_probability):
 
 
 def table4_markdown(table):
-    """Table 4 as the paper prints it: in each row the largest shift from original in bold."""
-    setups = [name for name in table.columns[2:] if not name.endswith("_error")]
+    """Table 4 (see `table4`) as the paper prints it, in Markdown (str).
+
+    In each row the setup that lies furthest from `original` is bold, all of them where several
+    do; none where nothing moved.
+    """
+    setups = list(table.columns[2::2])  # each has its error beside it
     lines = [
         "| " + " | ".join(["model", "metric", *setups]) + " |",
         "|" + " --- |" * (len(setups) + 2),
@@ -136,7 +142,9 @@ def table4_markdown(table):
         cells = []
         for setup in setups:
             text = f"{row[setup]:.2f} ± {row[f'{setup}_error']:.2f}"
-            cells.append(f"**{text}**" if largest and shifts[setup] == largest else text)
+            # means of equal draws differ in the last bit, and so do equal shifts
+            moved = largest > 1e-9 and shifts[setup] > largest - 1e-9
+            cells.append(f"**{text}**" if moved else text)
         metric = f"{row['metric']} {ARROWS[row['metric']]}"
         lines.append("| " + " | ".join([row["model"], metric, *cells]) + " |")
     return "\n".join(lines) + "\n"

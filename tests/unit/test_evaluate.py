@@ -40,7 +40,7 @@ def test_no_wrong_option_names_what_is_there(seed):
     for there, item, (options, label) in zip(
         NAMES,
         objects.itertuples(),
-        questions(samples, objects, annotations, seed),
+        questions(samples, objects, annotations, objects["description"], seed),
         strict=True,
     ):
         assert options[LABELS.index(label)] == item.description
@@ -51,16 +51,17 @@ def test_no_wrong_option_names_what_is_there(seed):
 
 def test_the_right_place_is_balanced_and_fixed_by_the_seed():
     samples, objects, annotations = study([[f"a thing {i}"] for i in range(40)])
-    asked = questions(samples, objects, annotations, 5)
+    names = objects["description"]
+    asked = questions(samples, objects, annotations, names, 5)
     assert [[label for _, label in asked].count(label) for label in LABELS] == [10] * 4
-    assert asked == questions(samples, objects, annotations, 5)
-    assert asked != questions(samples, objects, annotations, 6)
+    assert asked == questions(samples, objects, annotations, names, 5)
+    assert asked != questions(samples, objects, annotations, names, 6)
 
 
 def test_too_few_descriptions_end_with_the_mend():
     samples, objects, annotations = study([["a dog"], ["a dog"], ["a cat"]])
-    with pytest.raises(ValueError, match=r"raise sampling\.images"):
-        questions(samples, objects, annotations, 0)
+    with pytest.raises(ValueError, match=r"sampling\.images: 1 descriptions"):
+        questions(samples, objects, annotations, objects["description"], 0)
 
 
 def test_an_items_row(made, photo):
@@ -72,7 +73,7 @@ def test_an_items_row(made, photo):
         def image(self, _name):
             return photo(72, 108)
 
-    asked = questions(samples, objects, annotations, 0)
+    asked = questions(samples, objects, annotations, objects["description"], 0)
     rows = evaluate(model, family, Folder(), samples, objects, asked)
     assert [row["object_id"] for row in rows] == list(range(6))
     for row, (_, label) in zip(rows, asked, strict=True):

@@ -61,3 +61,32 @@ JSON = st.recursive(
 def test_odd_segmentations_are_refused(segmentation):
     with contextlib.suppress(ValueError):
         from_segmentation(segmentation, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        *({"size": [5, 7], "counts": counts} for counts in (None, 5, ["a"], [None], [[35]], b"x")),
+        {"size": [5, 7], "counts": [35.0]},
+        {"size": [5, 7]},
+        *([[value] * 6] for value in ("1", None, {}, True, float("nan"), 10**400)),
+        # these ended the process or took all of its memory
+        *([[0, 0, far, 0, far, far]] for far in (1e8, -1e18, float("inf"))),
+    ],
+    ids=str,
+)
+def test_runs_and_corners_that_are_no_numbers_or_far_away_are_refused(segmentation):
+    with pytest.raises(ValueError):
+        from_segmentation(segmentation, 5, 7)
+
+
+@pytest.mark.parametrize("counts", ["S1P", "\x131", "S1\n"])
+def test_counts_that_a_lenient_reader_would_take_are_refused(counts):
+    assert not decode("S1", 5, 7).any()
+    with pytest.raises(ValueError, match="RLE"):
+        decode(counts, 5, 7)
+
+
+def test_a_polygon_has_whole_pairs():
+    with pytest.raises(ValueError, match="pairs"):
+        from_segmentation([[0, 0, 5, 0, 5, 5, 1]], 5, 7)

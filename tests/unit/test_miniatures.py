@@ -79,7 +79,7 @@ def test_it_reads_scenes_that_it_never_saw(name, unseen):
         "dtype": "float32",
         "device": "cpu",
     }
-    asked = questions(samples, objects, annotations, seed=1)
+    asked = questions(samples, objects, annotations, annotations["description"], seed=1)
     rows = evaluate(*load(entry), folder, samples, objects, asked)
     values, _ = item_values(pd.DataFrame(rows), "labels")
     accuracy, perplexity = values["accuracy"].mean(), np.exp(values["perplexity"].mean())

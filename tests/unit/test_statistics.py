@@ -29,6 +29,8 @@ def test_clustered_by_hand():
 
 def test_one_cluster_has_no_error():
     assert np.isnan(clustered_error([1.0, 2.0], [7, 7]))
+    # residuals that do not sum to 0 in the last bit
+    assert np.isnan(clustered_error([0.1, 0.2, 0.4], [7, 7, 7]))
 
 
 def test_perplexity_by_hand():
@@ -46,8 +48,16 @@ def test_kruskal_against_ranks_by_hand():
     assert tests["heads"]["statistic"] == pytest.approx(0.6)
 
 
+@pytest.mark.filterwarnings("error")
 def test_equal_values_have_no_test():
     assert np.isnan(kruskal(np.ones((3, 4)))["layers"]["p_value"])
+
+
+@pytest.mark.parametrize(("shape", "alone"), [((1, 4), "layers"), ((4, 1), "heads")])
+def test_one_group_has_no_test(shape, alone):
+    test = kruskal(np.arange(4.0).reshape(shape))[alone]
+    assert np.isnan(test["statistic"]) and np.isnan(test["p_value"])
+    assert test["degrees_of_freedom"] == 0
 
 
 # as printed in Table 2: (heading, groups, statistic, p-value)

@@ -77,12 +77,51 @@ def test_the_order_of_items_does_not_matter():
     )
 
 
+def test_draws_are_matched_by_object():
+    # both draws get items 0 and 1 right, 2 and 3 wrong: s = 0.5774, over 4 items
+    draws = {("random-4", draw): metrics([2.0] * 4, "ABAA") for draw in (0, 1)}
+    draws["random-4", 1] = draws["random-4", 1].iloc[::-1]
+    error = row(tables.table4({"M": draws}, "labels"), "Accuracy")["random-4_error"]
+    assert error == pytest.approx(np.sqrt(1 / 3) / 2)
+
+
+def test_objects_of_one_image_are_one_cluster():
+    # items 0 and 1 right, 2 and 3 wrong; two images of residual sums 1 and -1: sqrt(2 * 2) / 4
+    table = metrics([2.0] * 4, "ABAA").assign(sample_id=[5, 5, 6, 6])
+    for made in (
+        row(tables.table4_draws({"M": {("full", 0): table}}, "labels"), "Accuracy")["error"],
+        row(tables.table4({"M": {("full", 0): table}}, "labels"), "Accuracy")["full_error"],
+    ):
+        assert made == pytest.approx(0.5)
+
+
 def test_markdown_marks_the_largest_shift():
     text = tables.table4_markdown(tables.table4({"M": RUNS}, "labels")).splitlines()
     assert text[0] == "| model | metric | original | random-4 |"
     assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
     same = tables.table4({"M": {("original", 0): RUNS["original", 0]}}, "labels")
     assert "**" not in tables.table4_markdown(same)
+
+
+def bold(**values):
+    """Which setups Table 4 prints in bold, of one row with these values."""
+    row = {"model": "M", "metric": "Accuracy"}
+    for setup, value in values.items():
+        row |= {setup: value, f"{setup}_error": 0.01}
+    cells = tables.table4_markdown(pd.DataFrame([row])).splitlines()[2].split("|")[3:-1]
+    return [setup for setup, cell in zip(values, cells, strict=True) if "**" in cell]
+
+
+def test_bold_in_markdown():
+    assert bold(original=0.9, top=0.5, full=0.8) == ["top"]
+    # the paper's Table 4 prints the larger drop in bold, and a rise counts like a drop
+    assert bold(original=0.5, top=0.4, full=0.7) == ["full"]
+    # 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit
+    assert bold(original=0.7, top=0.6, full=0.8) == ["top", "full"]
+    # the mean of three draws of 0.1 is not 0.1 in the last bit
+    assert bold(original=0.1, random=np.mean([0.1] * 3)) == []
+    assert bold(top=0.4, full=0.7) == []
+    assert bold(original=0.5, no_error=0.7) == ["no_error"]
 
 
 def test_draws_and_labels_in_full():
@@ -104,6 +143,9 @@ def test_table2_has_the_papers_layout():
 
 
 def test_tables_of_counts():
+    sizes = tables.table1({"M": {"parameters": 2209198592, "layers": 28, "heads": 12}})
+    assert list(sizes.columns) == ["model", "parameters", "layers", "attention_heads"]
+    assert sizes.iloc[0].tolist() == ["M", 2209198592, 28, 12]
     assert tables.table3({"M": {("top-4", 0): [1, 4, 11]}}).iloc[0].tolist() == [
         *("M", "top-4", 0, "1, 4, 11")
     ]

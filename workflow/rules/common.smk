@@ -77,6 +77,15 @@ def setup_of(wildcards):
     return setups[wildcards.setup]
 
 
+def layer_choice(setup):
+    """What of a setup decides its layers, so that nothing else of it counts where they matter."""
+    return {key: value for key, value in setup.items() if key in ("layers", "count")}
+
+
+def layer_choices(wildcards):
+    return {name: layer_choice(setup) for name, setup in part("setups")(wildcards).items()}
+
+
 def part(*keys):
     """A params function: one part of the study's configuration, so that no other part counts."""
 

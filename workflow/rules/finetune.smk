@@ -24,9 +24,7 @@ rule finetune:
     params:
         root=dataset_root,
         model=checkpoint_of,
-        setup=lambda wildcards: {
-            key: value for key, value in setup_of(wildcards).items() if key in ("layers", "count")
-        },
+        setup=lambda wildcards: layer_choice(setup_of(wildcards)),
         layer_seed=part("layer_seed"),
         lora=part("lora"),
         training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),

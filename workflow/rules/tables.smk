@@ -27,7 +27,7 @@ rule parameters:
         runtime=10,
     params:
         models=part("models"),
-        setups=part("setups"),
+        setups=layer_choices,
         lora=part("lora"),
         code=fingerprint("tables", "finetune", "models.load"),
     script:
@@ -79,7 +79,7 @@ rule table3:
         runtime=5,
     params:
         titles=titles_of,
-        setups=part("setups"),
+        setups=layer_choices,
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         layer_seed=part("layer_seed"),
         code=fingerprint("tables", "layers"),

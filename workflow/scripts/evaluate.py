@@ -8,10 +8,10 @@ from headimpact.models.load import load, load_adapter
 with job(snakemake):
     params = snakemake.params
     samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'test'")
-    objects = artifacts.read(snakemake.input.objects, "objects")
-    objects = objects[objects["sample_id"].isin(samples["sample_id"])]
+    dataset = artifacts.read(snakemake.input.objects, "objects")
+    objects = dataset[dataset["sample_id"].isin(samples["sample_id"])]
     annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
-    asked = questions(samples, objects, annotations, params.seed)
+    asked = questions(samples, objects, annotations, dataset["description"], params.seed)
     model, family = load(params.model)
     if snakemake.input.get("adapter"):
         model = load_adapter(model, snakemake.input.adapter)

@@ -15,7 +15,15 @@ def annotate(folder, images, description):
     a description, with {category} and {article}; an instance that brings its own keeps it.
     Every image is decoded once, so that a damaged one is named here and not hours later.
     Crowd regions are left out. The confidence of a mask drawn by a person is 1.
+    Raises ValueError if the description names anything else.
     """
+    try:
+        description.format(article="a", category="thing")
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"annotator.description: {description!r} is no template ({error}); "
+            f"use {{article}} and {{category}} alone"
+        ) from error
     instances = dict(list(folder.instances().groupby("image_id", sort=False)))
     found, dropped = [], []
     for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):

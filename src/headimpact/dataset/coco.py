@@ -1,12 +1,14 @@
 """A folder in COCO's own layout: its captions, its instances, its images."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
 
 
 class CocoFolder:
@@ -92,7 +94,7 @@ class CocoFolder:
                     "height": image["height"],
                     "width": image["width"],
                     "category": names[entry["category_id"]],
-                    "description": description if isinstance(description, str) else None,
+                    "description": description if _fits(description, str) else None,
                     "segmentation": entry.get("segmentation"),
                     "iscrowd": bool(entry.get("iscrowd")),
                 }
@@ -101,7 +103,7 @@ class CocoFolder:
             *("image_id", "height", "width", "category", "description"),
             *("segmentation", "iscrowd"),
         ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=columns, dtype=object)  # keeps None, which else is NaN
 
     def image(self, file_name):
         """The image, fully decoded, as RGB; as it is stored, since masks refer to that."""
@@ -109,7 +111,7 @@ class CocoFolder:
         if Path(file_name).name != file_name or file_name in ("", ".", ".."):
             raise ValueError(f"{file_name!r}: not the name of a file in {path.parent}")
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("JPEG", "PNG")) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
@@ -139,10 +141,10 @@ class CocoFolder:
                 )
             for key, expected in keys.items():
                 value = entry.get(key)
-                if not isinstance(value, expected) or isinstance(value, bool):
+                if not _fits(value, expected):
                     raise ValueError(
                         f"{self._annotation_file(kind)}: {part}[{number}].{key} is not "
-                        f"{'a whole number' if expected is int else 'text'}; get it anew"
+                        f"{'a whole number from 0' if expected is int else 'text'}; get it anew"
                     )
         return entries
 
@@ -156,3 +158,10 @@ class CocoFolder:
                     f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
                 )
         return images
+
+
+def _fits(value, expected):
+    """Whether a value of the JSON can stand in a table, as a number from 0 or as text."""
+    if expected is int:
+        return type(value) is int and 0 <= value < 1 << 63
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)

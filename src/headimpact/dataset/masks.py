@@ -30,19 +30,30 @@ def from_segmentation(segmentation, height, width):
     if isinstance(segmentation, list) and segmentation:
         if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
             raise ValueError("a polygon needs at least three pairs of coordinates")
+        far = 2 * max(height, width)  # the library takes memory by the length of an edge
+        if not all(_number(value) and abs(value) <= far for p in segmentation for value in p):
+            raise ValueError(f"a polygon lies far outside its {width} x {height} image")
         parts = coco_mask.frPyObjects(segmentation, height, width)
         counts = coco_mask.merge(parts)["counts"].decode("ascii")
     elif isinstance(segmentation, dict) and segmentation.get("size") == [height, width]:
         counts = segmentation.get("counts")
         if isinstance(counts, list):
+            if not all(type(run) is int for run in counts):
+                raise ValueError("the runs of an RLE mask are whole numbers")
             if sum(counts) != height * width or min(counts, default=0) < 0:
                 raise ValueError(f"the RLE mask does not fill its {width} x {height} image")
             runs = coco_mask.frPyObjects(segmentation, height, width)
             counts = runs["counts"].decode("ascii")
+        elif not isinstance(counts, str):
+            raise ValueError("an RLE mask needs counts")
     else:
         raise ValueError(f"no polygons and no RLE of a {width} x {height} image")
     decode(counts, height, width)
     return counts
+
+
+def _number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _runs(counts):

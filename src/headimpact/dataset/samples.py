@@ -75,7 +75,7 @@ def make_samples(
             )
         )
 
-    unsure = annotations["confidence"] < min_confidence
+    unsure = ~(annotations["confidence"] >= min_confidence)  # NaN is unsure too
     leave_out(annotations[unsure], f"confidence below {min_confidence}")
     annotations = annotations[~unsure].copy()
     annotations["area"] = [
@@ -89,9 +89,8 @@ def make_samples(
     dropped = pd.concat(lost, ignore_index=True)
     wanted = sum(sizes.values())
     if kept.sum() < wanted:
-        counts = ", ".join(
-            f"{n} {reason}" for reason, n in dropped["reason"].value_counts().items()
-        )
+        lost = dropped["reason"].str.split(":").str[0].value_counts()
+        counts = ", ".join(f"{n} {reason}" for reason, n in lost.items())
         raise ValueError(
             f"sampling.images: {wanted} images are wanted, {kept.sum()} of {len(images)} drawn "
             f"remain ({counts}); lower sampling.images or raise sampling.spare"

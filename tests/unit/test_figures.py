@@ -1,0 +1,155 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from headimpact import figures
+
+
+def head_scores(matrix):
+    layer, head = np.indices(np.shape(matrix)).reshape(2, -1)
+    return pd.DataFrame({"layer": layer, "head": head, "value": np.ravel(matrix)})
+
+
+# layers' means 0.2 and 0.5, heads' 0.3, 0.3 and 0.45
+SCORES = {
+    "first": head_scores([[0.1, 0.2, 0.3], [0.5, 0.4, 0.6]]),
+    "second": head_scores([[0.2, 0.2], [0.2, 0.2], [0.2, 0.8]]),
+}
+
+
+def grid(width, height, rows, columns):
+    """Rectangles (rows * columns, 4) that share an image out, row by row."""
+    row, column = np.indices((rows, columns)).reshape(2, -1)
+    x, y = width / columns, height / rows
+    return np.stack([column * x, row * y, (column + 1) * x, (row + 1) * y], 1)
+
+
+def corners(ax):
+    """The upper left corners of the tokens left alone, and of those highlighted."""
+    plain, held = (part for part in ax.collections if isinstance(part, PatchCollection))
+    return [
+        sorted(tuple(path.vertices.min(0).tolist()) for path in part.get_paths())
+        for part in (plain, held)
+    ]
+
+
+def draw2(coverage, share=0.5, rectangles=None, tiles=((0, 4),)):
+    image, mask = Image.new("RGB", (8, 4)), np.zeros((4, 8), bool)
+    rectangles = grid(8, 4, 2, 2) if rectangles is None else rectangles
+    coverage = np.asarray(coverage)
+    return figures.figure2(image, mask, rectangles, coverage, share, "title", list(tiles))
+
+
+def test_tokens_of_the_mask_are_highlighted():
+    left, middle, right = draw2([0.0, 0.4, 0.5, 1.0]).axes
+    # four tokens of 4 x 2 pixels; the lower two reach a share of 0.5
+    assert corners(right) == [[(0, 0), (4, 0)], [(0, 2), (4, 2)]]
+    assert not left.collections and not middle.collections
+
+
+def test_no_share_means_any_coverage():
+    assert corners(draw2([0.0, 0.01, 0.0, 1.0], share=0).axes[2])[1] == [(4, 0), (4, 2)]
+
+
+def test_all_panels_show_the_same_part_of_the_image():
+    # pixel edges at whole numbers, as in the rectangles; tokens of padding may lie outside
+    axes = draw2([0.0, 0.4, 0.5, 1.0], rectangles=grid(8, 4, 2, 2) * 1.5).axes
+    views = {(*ax.get_xlim(), *ax.get_ylim()) for ax in axes}
+    assert views == {(0, 8, 4, 0)}
+
+
+def test_the_whole_image_beside_its_tiles_has_a_panel_of_its_own():
+    left, right = [[0, 0, 4, 4]], [[4, 0, 8, 4]]
+    rectangles = np.concatenate([left, right, grid(8, 4, 2, 2)])
+    axes = draw2([0, 1, 0, 0, 0, 1], 0.5, rectangles, [(0, 1), (1, 2), (2, 6)]).axes
+    assert len(axes) == 4
+    assert corners(axes[2]) == [[(0, 0)], [(4, 0)]]
+    assert corners(axes[3]) == [[(0, 0), (0, 2), (4, 0)], [(4, 2)]]
+
+
+def test_heat_maps_share_one_scale_from_zero():
+    figure = figures.figure4(SCORES)
+    *panels, bar = figure.axes
+    drawn = [ax.images[0] for ax in panels]
+    assert [image.get_array().shape for image in drawn] == [(2, 3), (3, 2)]
+    assert drawn[0].get_array()[1].tolist() == [0.5, 0.4, 0.6]  # layers on y, heads on x
+    assert {image.get_clim() for image in drawn} == {(0, 0.8)}
+    assert bar.get_ylabel() == "Head Impact"
+    assert [ax.get_title() for ax in panels] == ["first", "second"]
+
+
+def test_the_order_of_the_scores_does_not_matter():
+    turned = {title: table.iloc[::-1] for title, table in SCORES.items()}
+    for one, other in zip(figures.figure4(SCORES).axes, figures.figure4(turned).axes, strict=True):
+        if one.images:
+            assert (one.images[0].get_array() == other.images[0].get_array()).all()
+
+
+@pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
+def test_width_follows_the_models(draw):
+    three = {**SCORES, "third": SCORES["first"]}
+    assert draw(three).get_figwidth() > draw(SCORES).get_figwidth()
+
+
+def test_ticks_of_many_heads_do_not_run_into_each_other():
+    figure = figures.figure4({title: head_scores(np.eye(24, 32)) for title in "abc"})
+    figure.draw_without_rendering()
+    for ax in figure.axes[:3]:
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [tick.label1.get_window_extent() for tick in ticks]
+        assert len(boxes) > 2
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_means_errors_and_regression_by_hand():
+    figure = figures.figure5({"first": SCORES["first"]})
+    layers, heads = figure.axes
+    mean, regression = layers.get_lines()
+    assert mean.get_ydata() == pytest.approx([0.2, 0.5])
+    assert regression.get_ydata() == pytest.approx([0.2, 0.5])  # two points: through both
+    # each layer's heads lie 0.1 apart: s = 0.1, over three heads 0.1 / sqrt(3)
+    area = layers.collections[0].get_paths()[0].vertices
+    error = 0.1 / np.sqrt(3)
+    assert [area[:, 1].min(), area[:, 1].max()] == pytest.approx([0.2 - error, 0.5 + error])
+    mean, regression = heads.get_lines()
+    assert mean.get_ydata() == pytest.approx([0.3, 0.3, 0.45])
+    # slope (-1 * 0.3 + 0 * 0.3 + 1 * 0.45) / 2 = 0.075 about the mean 0.35
+    assert regression.get_ydata() == pytest.approx([0.275, 0.35, 0.425])
+    assert (mean.get_linestyle(), mean.get_marker()) == ("-", "o")
+    assert regression.get_linestyle() == "--"
+    assert to_hex(mean.get_color()) != to_hex(regression.get_color())
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom", "ignore:invalid value")
+def test_a_model_of_one_layer_has_no_regression_over_layers():
+    layers, heads = figures.figure5({"one": head_scores([[0.1, 0.2]])}).axes
+    assert [len(layers.get_lines()), len(heads.get_lines())] == [1, 2]
+
+
+@pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
+def test_saved_twice_the_bytes_are_the_same(tmp_path, draw):
+    names = ["one.svg", "two.svg", "one.png", "two.png"]
+    paths = [tmp_path / name for name in names]
+    figures.save(draw(SCORES), paths[::2])
+    figures.save(draw(SCORES), [str(path) for path in paths[1::2]])
+    for kind in (0, 2):
+        assert paths[kind].read_bytes() == paths[kind + 1].read_bytes()
+    assert b"<dc:date>" not in paths[0].read_bytes()
+    width = draw(SCORES).get_figwidth()
+    assert Image.open(paths[2]).width == pytest.approx(200 * width, abs=1)
+
+
+def test_neither_torch_nor_transformers_is_imported():
+    code = (
+        "import sys; from headimpact import figures, statistics, tables\n"
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,46 @@
+"""The annotator `instances`: templates and instances that only partly describe themselves."""
+
+import json
+
+import pytest
+
+from headimpact.annotate.instances import annotate
+from headimpact.dataset import scenes
+from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.samples import draw_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    scenes.write(tmp_path, 3, 1, scenes.Look())
+    return CocoFolder(tmp_path, "scenes")
+
+
+@pytest.mark.parametrize("template", ["{name}", "{", "{0}", "{category.x}", "{category[x]}"])
+def test_a_template_that_cannot_be_filled_is_named(folder, template):
+    images = draw_images(folder.captions(), 3, 0)
+    with pytest.raises(ValueError, match=r"annotator\.description: .* is no template"):
+        annotate(folder, images, template)
+
+
+def test_an_instance_without_its_own_description_gets_the_template(folder):
+    path = folder.root / "annotations/instances_scenes.json"
+    content = json.loads(path.read_text())
+    del content["annotations"][0]["description"]
+    path.write_text(json.dumps(content))
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    images = draw_images(folder.captions(), 3, 0)
+    annotations, _ = annotate(folder, images, "seen: {category}")
+    templated = [text for text in annotations["description"] if text.startswith("seen: ")]
+    assert templated == ["seen: " + names[content["annotations"][0]["category_id"]]]
+    assert len(annotations) == len(content["annotations"])
+
+
+def test_an_empty_mask_is_handed_on_with_an_empty_box(folder):
+    path = folder.root / "annotations/instances_scenes.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = [[3, 3] * 3]
+    path.write_text(json.dumps(content))
+    annotations, dropped = annotate(folder, draw_images(folder.captions(), 3, 0), "{category}")
+    assert len(dropped) == 0
+    assert (annotations[["x0", "y0", "x1", "y1"]] == 0).all(axis=1).sum() == 1

@@ -1,0 +1,103 @@
+"""Samples from hand-made tables: what is counted, and how it is told."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headimpact.artifacts import SPLITS
+from headimpact.dataset.masks import encode
+from headimpact.dataset.samples import draw_images, make_samples, split_sizes
+
+ALL = dict.fromkeys(SPLITS)
+
+
+def tables(count, areas=(1,)):
+    """`count` images of 6 x 4 pixels, each with a mask of every one of these areas."""
+    captions = pd.DataFrame(
+        {"image_id": i, "file_name": f"{i}.png", "width": 6, "height": 4}
+        | {"caption_id": i, "caption": "a"}
+        for i in range(count)
+    )
+    images = draw_images(captions, count, 0)
+    boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)
+    annotations = pd.DataFrame(
+        {"image_id": i, "description": f"{number}", **boxes, "confidence": 1.0}
+        | {"mask": encode(np.arange(24).reshape(4, 6) < area)}
+        for i in images["image_id"]
+        for number, area in enumerate(areas)
+    )
+    return images, annotations, pd.DataFrame(columns=["image_id", "file_name", "reason"])
+
+
+def make(images, annotations, dropped, count=4, keep=ALL, order="annotation", seed=0):
+    sizes = split_sizes(count, dict.fromkeys(SPLITS, 1))
+    return make_samples(images, annotations, dropped, sizes, 0.85, keep, order, seed)
+
+
+def test_a_confidence_that_is_no_number_is_unsure():
+    images, annotations, dropped = tables(5)
+    annotations.loc[0, "confidence"] = np.nan
+    annotations.loc[1, "confidence"] = 0.85
+    samples, _, lost = make(images, annotations, dropped)
+    assert lost["reason"].tolist() == ["confidence below 0.85", "no key object"]
+    assert samples["image_id"].tolist() == images["image_id"].tolist()[1:]
+
+
+def test_too_few_images_are_told_in_a_line_of_reasons():
+    images, annotations, _ = tables(5)
+    gone = images.head(3)
+    dropped = gone[["image_id", "file_name"]].assign(
+        reason=[f"damaged image: {name} is cut" for name in gone["file_name"]]
+    )
+    annotations = annotations[~annotations["image_id"].isin(gone["image_id"])]
+    with pytest.raises(ValueError, match=r"2 of 5 drawn remain \(3 damaged image\); .*spare"):
+        make(images, annotations, dropped)
+
+
+def test_too_few_images_though_none_dropped_out():
+    with pytest.raises(ValueError, match="4 images are wanted, 3 of 3"):
+        make(*tables(3))
+
+
+def test_ties_in_area_keep_their_order():
+    _, objects, _ = make(*tables(4, areas=(2, 5, 2, 5)), order="area")
+    assert objects["description"].tolist() == ["1", "3", "0", "2"] * 4
+
+
+@pytest.mark.parametrize("order", ["area", "random", "annotation"])
+def test_each_split_keeps_its_own_number_of_objects(order):
+    keep = dict(zip(SPLITS, (None, 1, 2, 3), strict=True))
+    samples, objects, _ = make(*tables(4, areas=(3, 2, 1)), keep=keep, order=order)
+    split = objects["sample_id"].map(samples.set_index("sample_id")["split"])
+    assert split.value_counts(sort=False).to_dict() == dict(zip(SPLITS, (3, 1, 2, 3), strict=True))
+
+
+def test_a_random_choice_follows_its_seed():
+    chosen = [
+        make(*tables(4, areas=range(1, 9)), order="random", seed=seed)[1]["description"].tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_a_random_choice_belongs_to_its_image():
+    """Another image that drops out before it changes nothing; two images choose apart."""
+    images, annotations, dropped = tables(6, areas=range(1, 9))
+    less = annotations[annotations["image_id"] != images["image_id"][0]]
+    chosen = []
+    for found in (annotations, less):
+        samples, objects, _ = make(images, found, dropped, order="random")
+        image = objects["sample_id"].map(samples.set_index("sample_id")["image_id"])
+        chosen.append(objects.groupby(image)["description"].agg(list).to_dict())
+    both = chosen[0].keys() & chosen[1].keys()
+    assert len(both) == 3 and all(chosen[0][image] == chosen[1][image] for image in both)
+    assert len({tuple(order) for order in chosen[0].values()}) > 1
+
+
+def test_any_caption_of_an_image_may_be_drawn():
+    captions = pd.DataFrame(
+        {"image_id": i // 5, "file_name": "x", "width": 1, "height": 1}
+        | {"caption_id": i, "caption": "a"}
+        for i in range(200)
+    )
+    assert set(draw_images(captions, 40, 0)["caption_id"] % 5) == set(range(5))
