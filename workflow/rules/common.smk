@@ -217,11 +217,10 @@ def scores_of_models(wildcards):
 
 def report_study():
     """The last lines of a run: whose study the tables are of, and which makes the paper's."""
-    name = config["default_study"]
-    tables = sorted(Path("results").glob("table*.csv"))
-    if tables:
-        print(
-            f"\nThe tables in results/ are of the study {name}: {STUDIES[name]['title']}.\n"
-            f"The paper's: snakemake --cores 4 results/paper/table4.csv",
-            file=sys.stderr,
-        )
+    made = [name for name in STUDIES if any(Path(f"results/{name}").glob("table*.csv"))]
+    lines = [f"results/{name}/ is the study {name}: {STUDIES[name]['title']}." for name in made]
+    if any(Path("results").glob("table*.csv")):
+        lines.append(f"The tables in results/ are copies of the study {config['default_study']}'s.")
+    if lines:
+        lines.append("The paper's: snakemake --cores 4 results/paper/table4.csv")
+        print("", *lines, sep="\n", file=sys.stderr)
