@@ -25,7 +25,8 @@ CLASSES = ([*SHAPES, "photo"], [*COLOURS, "photo"], [*RADII, "photo"])  # the la
 class Stage:
     """One part of the training.
 
-    single: share of steps with one lesson a scene, for a family whose image sees the prompt.
+    single: share of steps with one lesson a scene, as the model is used, for a family whose
+        image sees the prompt; with a share of 1 the stage is for such a family alone.
     """
 
     name: str
@@ -60,6 +61,7 @@ STAGES = (
         cosine=True,
         single=0.35,
     ),
+    Stage("alone", 300, 16, HARD, Mix(descriptions=3, choose=1), 1e-3, cosine=True, single=1.0),
 )
 
 # its vision tower sees few, large patches: a step is cheap and teaches little
@@ -242,6 +244,8 @@ def train(name, work, seed=0, stages=STAGES):
     for number, stage in enumerate(stages):
         if stage.mix == Mix():
             stage = replace(stage, steps=stage.steps * VISION_STEPS.get(name, 1))
+        if stage.single == 1 and not family.prompt_sees_both_ways:
+            continue
         folder = work / name / stage.name
         if not (folder / "done").exists():
             trainer = Trainer(model, family)

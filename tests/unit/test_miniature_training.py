@@ -1,0 +1,90 @@
+"""The miniatures' own training: lessons packed into one sequence, and stages that are kept."""
+
+import numpy as np
+import pytest
+import torch
+
+from headimpact.dataset.scenes import Look, draw
+from headimpact.miniature.lessons import Mix, Teacher, choice, distractor
+from headimpact.miniature.packing import IGNORE, Packer
+from headimpact.miniature.train import Stage, train
+from headimpact.scoring import score
+
+
+def losses(model, family, features, grid, lessons):
+    """Log-probability of every spoken token of packed lessons, in order."""
+    inputs, labels = Packer(family, Teacher(family)).pack([(grid, lessons)])
+    outputs = family.encoder_outputs([features])
+    with torch.no_grad():
+        logits = model(**inputs, mm_encoder_outputs=outputs, use_cache=False).logits[0]
+    spoken = [int(i) for i in (labels[0] != IGNORE).nonzero()[:, 0]]
+    return spoken, labels[0], logits.log_softmax(-1)
+
+
+def test_one_packed_lesson_is_what_scoring_sees(made, photo):
+    model, family = made
+    grid, teacher = family.grid(72, 72), Teacher(family)
+    (features,) = family.features(model, [photo(72, 72)])
+    spoken, labels, logs = losses(
+        model, family, features, grid, [teacher.describe(grid, ["a small red circle"])]
+    )
+    mine = torch.stack([logs[i - 1, labels[i]] for i in spoken[:4]])
+    sequence = family.description(grid, "a small red circle")
+    (one,) = score(model, family, features, grid, [sequence])
+    torch.testing.assert_close(mine, one.log_probabilities, atol=1e-5, rtol=0)
+
+
+def test_packed_lessons_do_not_see_each_other(made, photo):
+    model, family = made
+    grid, teacher = family.grid(108, 72), Teacher(family)
+    (features,) = family.features(model, [photo(108, 72)])
+    first = ("is there a circle", ["yes"])
+    second = teacher.choose(grid, ["a small red circle", "a large blue moon"], 1)
+
+    def of_first(lessons):
+        spoken, labels, logs = losses(model, family, features, grid, lessons)
+        # the first spoken token follows its stem's last
+        return logs[spoken[0] - 1, labels[spoken[0]]]
+
+    third = teacher.choose(grid, ["a large pink star", "a small cyan heart"], 0)
+    together = of_first([first, second]), of_first([first, third])
+    torch.testing.assert_close(*together, atol=1e-5, rtol=0)
+
+
+def test_branches_share_their_stem_alone(made, photo):
+    model, family = made
+    grid, teacher = family.grid(108, 72), Teacher(family)
+    (features,) = family.features(model, [photo(108, 72)])
+    names = ["a small red circle", "a large blue moon"]
+    spoken, labels, logs = losses(model, family, features, grid, [teacher.describe(grid, names)])
+    at = spoken[len(spoken) // 2 :]  # the second branch
+    inner = torch.stack([logs[i - 1, labels[i]] for i in at[1:4]])
+    sequence = family.description(grid, names[1])
+    (one,) = score(model, family, features, grid, [sequence])
+    torch.testing.assert_close(inner, one.log_probabilities[1:4], atol=1e-5, rtol=0)
+
+
+def test_distractors_name_nothing_in_the_scene():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        scene = draw(rng, 72, 108, Look())
+        there = {item.description for item in scene.objects}
+        assert distractor(rng, scene.objects, scene.objects[0]) not in there
+        options, answer = choice(rng, scene.objects, scene.objects[-1], count=4)
+        assert options[answer] == scene.objects[-1].description
+        assert len(set(options)) == 4 and len(there & set(options)) == 1
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "paligemma2"])
+def test_a_finished_stage_is_kept(name, tmp_path):
+    stages = (
+        Stage("vision", 2, 2, Look()),
+        Stage("lessons", 2, 2, Look(), Mix(1, 1, 1, 1, 1, 1), cosine=True, single=0.5),
+    )
+    train(name, tmp_path, stages=stages[:1])
+    weights = tmp_path / name / "vision/model.safetensors"
+    before = weights.stat().st_mtime_ns
+    last = train(name, tmp_path, stages=stages)
+    assert weights.stat().st_mtime_ns == before
+    assert last == tmp_path / name / "lessons"
+    assert (last / "model.safetensors").read_bytes() != weights.read_bytes()
