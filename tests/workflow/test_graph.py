@@ -61,6 +61,15 @@ def test_the_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.run()
 
 
+def test_the_report_holds_tables_and_figures(finished):
+    done = finished.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    text = (finished.folder / "report.html").read_text()
+    items = [f"Table {number}" for number in range(1, 6)]
+    for item in [*items, *(f"Figure {number}" for number in (2, 4, 5))]:
+        assert item in text
+
+
 def test_every_artifact_says_where_it_comes_from(finished):
     path = finished.folder / "results/tiny/qwen2_vl/top-2/0/metrics.parquet"
     record = artifacts.provenance(path)

@@ -40,7 +40,7 @@ rule figure:
     output:
         svg=report(
             "results/{study}/figure{number}.svg",
-            caption="../report/figure{number}.rst",
+            caption="../report/head_impact.rst",
             category="{study}",
             labels={"item": "Figure {number}"},
         ),
