@@ -32,7 +32,6 @@ def plain(model, family, image, sequence):
 
     Returns the target's log-probabilities and the mean attention from its tokens to the image's.
     """
-    before = model.config._attn_implementation
     text = model.get_submodule(family.decoder)
     ids = torch.tensor([sequence.ids])
     inputs = {**family.pixels([image]), "attention_mask": torch.ones_like(ids)}
@@ -45,7 +44,6 @@ def plain(model, family, image, sequence):
     with torch.no_grad():
         out = model(input_ids=ids, output_attentions=True, use_cache=False, **inputs)
     text.config._attn_implementation = implementation
-    assert model.config._attn_implementation == before
     start = sequence.start
     logs = out.logits[0, start - 1 : -1].log_softmax(-1)
     logs = logs.gather(-1, ids[0, start:, None])[:, 0]

@@ -1,5 +1,6 @@
 """Runs a model over images and their key objects, and keeps where each attention head looks."""
 
+import numpy as np
 from tqdm import tqdm
 
 from headimpact.impact import binarise, pack
@@ -17,8 +18,7 @@ def attend(model, family, folder, samples, objects, batch):
     columns = {"object_id": [], "layer": [], "head": [], "attended": []}
     by_sample = dict(list(objects.groupby("sample_id")))
     heads = family.layers * family.heads
-    [layer for layer in range(family.layers) for _ in range(family.heads)]
-    list(range(family.heads)) * family.layers
+    layer_of, head_of = np.indices((family.layers, family.heads)).reshape(2, -1).tolist()
     for sample in tqdm(list(samples.itertuples()), desc="attention", unit="image"):
         mine = by_sample[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
@@ -37,8 +37,6 @@ def attend(model, family, folder, samples, objects, batch):
             attended = binarise(one.attention).reshape(heads, -1)
             columns["object_id"] += [object_id] * heads
             columns["attended"] += [pack(row) for row in attended]
-            columns["layer"] += [
-                layer for layer in range(family.layers) for _ in range(family.heads)
-            ]
-            columns["head"] += list(range(family.heads)) * family.layers
+            columns["layer"] += layer_of
+            columns["head"] += head_of
     return columns

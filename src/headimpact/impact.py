@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from headimpact.statistics import clustered_error
+
 
 def binarise(attention):
     """True where attention lies above its mean over all image tokens (section 4).
@@ -59,18 +61,12 @@ def head_impact(ious, clusters, average_over):
     Returns value and standard error, float64 (layers, heads), and n, how many were averaged.
     The errors are clustered by image.
     """
-    names, index = np.unique(clusters, return_inverse=True)
-    sums = np.zeros((len(names), *ious.shape[1:]))
-    np.add.at(sums, index, ious)
-    counts = np.bincount(index).reshape(-1, 1, 1)
     if average_over == "images":
-        sums, counts = sums / counts, np.ones_like(counts)
-    n, groups = counts.sum(), len(names)
-    value = sums.sum(0) / n
-    residuals = sums - counts * value
-    spread = np.sqrt((residuals**2).sum(0)) / n
-    error = spread * np.sqrt(groups / (groups - 1)) if groups > 1 else np.full_like(value, np.nan)
-    return value, error, int(n)
+        clusters, index = np.unique(clusters, return_inverse=True)
+        sums = np.zeros((len(clusters), *ious.shape[1:]))
+        np.add.at(sums, index, ious)
+        ious = sums / np.bincount(index).reshape(-1, 1, 1)
+    return ious.mean(0), clustered_error(ious, clusters), len(ious)
 
 
 def measure(samples, objects, tokens, attended, share, average_over):
@@ -87,14 +83,13 @@ def measure(samples, objects, tokens, attended, share, average_over):
         raise ValueError("tokens and attention are of other objects; delete both and run again")
     if not seen:
         raise ValueError(f"no object covers {share} of any token; lower impact.mask_share")
-    impact = attended[attended["object_id"].isin(seen)].drop(columns="attended")
-    impact = impact.assign(iou=0.0).reset_index(drop=True)
-    kept = attended[attended["object_id"].isin(seen)].reset_index(drop=True)
-    for object_id, rows in kept.groupby("object_id").groups.items():
+    kept = attended[attended["object_id"].isin(seen)]
+    kept = kept.sort_values(["object_id", "layer", "head"], ignore_index=True)
+    values = np.empty(len(kept))
+    for object_id, rows in kept.groupby("object_id").indices.items():
         mask = masks[object_id]
-        bits = unpack(kept.loc[rows, "attended"].tolist(), len(mask))
-        impact.loc[rows, "iou"] = iou(bits, mask)
-    impact = impact.sort_values(["object_id", "layer", "head"], ignore_index=True)
+        values[rows] = iou(unpack(kept["attended"].iloc[rows].tolist(), len(mask)), mask)
+    impact = kept.drop(columns="attended").assign(iou=values)
     layers, heads = impact["layer"].max() + 1, impact["head"].max() + 1
     ids = impact["object_id"].unique()
     image = objects.merge(samples, on="sample_id").set_index("object_id")["image_id"]

@@ -1,22 +1,22 @@
 """Standard errors clustered by image, perplexity and the Kruskal-Wallis test."""
 
 import numpy as np
-import scipy.stats
 
 
 def clustered_error(values, clusters):
-    """Standard error of the mean of `values` (items,), with errors clustered by `clusters`.
+    """Standard error of the mean over items, with errors clustered by `clusters` (items,).
 
-    Objects of one image are not independent. With one value a cluster it is s / sqrt(n); with
-    fewer than two clusters it is nan.
+    values: float (items, ...). Returns float64 (...). Objects of one image are not independent.
+    With one value a cluster it is s / sqrt(n); with fewer than two clusters it is nan.
     """
     values = np.asarray(values, dtype=float)
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    groups = len(names)
+    groups, shape = len(names), values.shape[1:]
     if groups < 2:
-        return float("nan")
-    sums = np.bincount(index, weights=values - values.mean())
-    return float(np.sqrt((sums**2).sum() * groups / (groups - 1)) / len(values))
+        return np.full(shape, np.nan)[()]
+    sums = np.zeros((groups, *shape))
+    np.add.at(sums, index, values - values.mean(0))
+    return np.sqrt((sums**2).sum(0) * groups / (groups - 1)) / len(values)
 
 
 def perplexity(losses, clusters):
@@ -36,6 +36,8 @@ def kruskal(matrix):
     one value a layer), each with statistic, degrees_of_freedom and p_value; nan where all
     values are equal or there is one group only (section 5.2, Table 2).
     """
+    import scipy.stats  # half a second that only this test needs
+
     matrix, results = np.asarray(matrix, dtype=float), {}
     for name, groups in (("layers", matrix), ("heads", matrix.T)):
         statistic = p_value = float("nan")

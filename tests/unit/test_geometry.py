@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import plain  # noqa: F401 - shared fixtures
 from PIL import Image
 from transformers import AutoConfig
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil

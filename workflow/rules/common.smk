@@ -13,7 +13,6 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from headimpact.config import check_study, one_line, setup_runs, training_of
-from headimpact.dataset.coco import CocoFolder
 from headimpact.fingerprint import fingerprint
 
 
@@ -141,6 +140,8 @@ def dataset_root(wildcards):
 @cache
 def coco_files(name):
     """The annotation files of a folder in COCO's layout; what is missing ends the run."""
+    from headimpact.dataset.coco import CocoFolder  # pandas, that only such a folder needs
+
     study, where = checked(name), f"config.yaml: studies.{name}"
     dataset, wanted = study["dataset"], study["sampling"]["images"]
     folder = CocoFolder(dataset["root"], dataset["subset"])

@@ -23,11 +23,7 @@ with job(snakemake):
     image = CocoFolder(**params.root).image(sample["file_name"])
     title = f"“{item['description']}” on the token grid of {params.model['title']}"
     mask = decode(item["mask"], size[1], size[0])
-    tiles, start = [], 0
-    for tile in grid.tiles:
-        tiles.append((start, start + tile.rows * tile.columns))
-        start = tiles[-1][1]
     figure = figures.figure2(
-        image, mask, grid.rectangles, chosen["coverage"], params.mask_share, title, tiles
+        image, mask, grid.rectangles, chosen["coverage"], params.mask_share, title, grid.spans
     )
     figures.save(figure, [snakemake.output.svg, snakemake.output.png])

@@ -31,6 +31,12 @@ class TokenGrid:
         """Number of visual tokens."""
         return sum(tile.rows * tile.columns for tile in self.tiles)
 
+    @property
+    def spans(self):
+        """For each tile the (start, stop) of its tokens."""
+        stops = np.cumsum([tile.rows * tile.columns for tile in self.tiles]).tolist()
+        return list(zip([0, *stops[:-1]], stops, strict=True))
+
     @cached_property
     def rectangles(self):
         """float64 (tokens, 4): the part of the original image that each visual token sees."""
