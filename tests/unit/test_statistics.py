@@ -4,7 +4,13 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headimpact.statistics import clustered_error, kruskal, perplexity
+from headimpact.statistics import (
+    _kruskal_statistics,
+    clustered_error,
+    kruskal,
+    kruskal_interval,
+    perplexity,
+)
 
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
 
@@ -60,26 +66,102 @@ def test_one_group_has_no_test(shape, alone):
     assert test["degrees_of_freedom"] == 0
 
 
-# as printed in Table 2: (heading, groups, statistic, p-value)
-PRINTED = [
-    ("PaliGemma2", "layers", 92.93, 3.62e-9),
-    ("PaliGemma2", "heads", 12.94, 0.30),
-    ("Qwen2-VL", "layers", 103.56, 3.40e-12),
-    ("Qwen2-VL", "heads", 31.86, 0.42),
-    ("SmolVLM", "layers", 75.28, 6.15e-7),
-    ("SmolVLM", "heads", 6.81, 0.449),
-]
-SHAPES = {"PaliGemma2": (26, 8), "Qwen2-VL": (28, 12), "SmolVLM": (24, 32)}
-WHOSE = {"PaliGemma2": "Qwen2-VL", "Qwen2-VL": "SmolVLM", "SmolVLM": "PaliGemma2"}
+def known(rng, images=150, noise=0.05):
+    """A Head Impact matrix of 6 layers and 5 heads, and IoU of two objects an image around it."""
+    matrix = 0.3 + 0.1 * rng.normal(size=(6, 1)) + 0.05 * rng.normal(size=(6, 5))
+    ious = matrix + noise * rng.normal(size=(2 * images, 6, 5))
+    return matrix, ious, np.repeat(np.arange(images), 2)
 
 
-@pytest.mark.parametrize(("heading", "groups", "statistic", "printed"), PRINTED)
-def test_the_papers_columns_are_permuted(heading, groups, statistic, printed):
-    """The degrees of freedom behind each printed p-value name the model that it belongs to."""
+@pytest.mark.parametrize("tied", [False, True])
+def test_statistics_of_many_matrices_are_scipys(tied):
+    rng = np.random.default_rng(0)
+    matrices = rng.integers(0, 4, (20, 7, 5)) / 3 if tied else rng.normal(size=(20, 7, 5))
+    by_layers, by_heads = _kruskal_statistics(matrices)
+    assert by_layers == pytest.approx([scipy.stats.kruskal(*x)[0] for x in matrices], abs=1e-9)
+    assert by_heads == pytest.approx([scipy.stats.kruskal(*x.T)[0] for x in matrices], abs=1e-9)
 
-    def tail(model):
-        layers, heads = SHAPES[model]
-        return scipy.stats.chi2.sf(statistic, (layers if groups == "layers" else heads) - 1)
 
-    fits = [model for model in SHAPES if tail(model) == pytest.approx(printed, rel=0.02)]
-    assert fits == [WHOSE[heading]]
+def test_an_interval_covers_what_is_known():
+    rng, covered = np.random.default_rng(1), {0.95: 0, 0.5: 0}
+    for _ in range(100):
+        matrix, ious, images = known(rng)
+        truth = kruskal(matrix)["layers"]
+        for level in covered:
+            interval = kruskal_interval(ious, images, draws=200, level=level)["layers"]
+            low, high = interval["statistic"]
+            # the tail falls as the statistic rises
+            smallest, largest = interval["p_value"]
+            inside = low <= truth["statistic"] <= high
+            assert inside == (smallest <= truth["p_value"] <= largest)
+            covered[level] += inside
+    assert covered[0.95] >= 88 and 25 <= covered[0.5] <= 75
+
+
+def test_little_noise_leaves_a_narrow_interval():
+    matrix, ious, images = known(np.random.default_rng(2), noise=1e-6)
+    interval, tests = kruskal_interval(ious, images), kruskal(matrix)
+    for groups in ("layers", "heads"):
+        for quantity in ("statistic", "p_value"):
+            assert interval[groups][quantity] == pytest.approx((tests[groups][quantity],) * 2)
+        freedom = [found[groups]["degrees_of_freedom"] for found in (interval, tests)]
+        assert freedom[0] == freedom[1]
+
+
+def test_an_interval_depends_on_images_and_not_on_how_often_their_objects_are_counted():
+    _, ious, images = known(np.random.default_rng(3), images=40)
+    once = kruskal_interval(ious, images)
+    order = np.random.default_rng(4).permutation(3 * len(images))
+    again = kruskal_interval(np.repeat(ious, 3, axis=0)[order], np.repeat(images, 3)[order])
+    for groups in ("layers", "heads"):
+        assert again[groups]["statistic"] == pytest.approx(once[groups]["statistic"])
+    assert kruskal_interval(ious, np.arange(len(images))) != once
+
+
+def test_weights_count_objects():
+    _, ious, images = known(np.random.default_rng(5), images=20)
+    times = np.arange(len(images)) % 3 + 1
+    counted = kruskal_interval(np.repeat(ious, times, axis=0), np.repeat(images, times))
+    weighed = kruskal_interval(ious, images, weights=times / 7)
+    assert weighed["layers"]["statistic"] == pytest.approx(counted["layers"]["statistic"])
+    assert weighed["layers"] != kruskal_interval(ious, images)["layers"]
+
+
+def test_an_interval_is_reproduced_by_its_seed():
+    _, ious, images = known(np.random.default_rng(6), images=30)
+    assert kruskal_interval(ious, images, seed=3) == kruskal_interval(ious, images, seed=3)
+    assert kruskal_interval(ious, images, seed=3) != kruskal_interval(ious, images, seed=4)
+
+
+def test_each_draw_is_scipys_test_on_head_impact_by_hand():
+    # two heads are alike in every object, and a product of these shapes sums them apart
+    ious = np.random.default_rng(0).random((20, 5, 7))
+    ious[:, -1] = ious[:, 0]
+    images = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=150)
+    tests = [kruskal(np.average(ious, axis=0, weights=counts)) for counts in images]
+    found = kruskal_interval(ious, range(20), draws=150, level=0.9)
+    for groups in ("layers", "heads"):
+        for quantity in ("statistic", "p_value"):
+            wanted = np.quantile([test[groups][quantity] for test in tests], [0.05, 0.95])
+            assert found[groups][quantity] == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("shape", "clusters", "groups"),
+    [
+        ((3, 1, 4), [0, 1, 2], "layers"),
+        ((3, 4, 1), [0, 1, 2], "heads"),
+        ((3, 2, 4), [7, 7, 7], "heads"),
+    ],
+)
+def test_one_group_or_image_has_no_interval(shape, clusters, groups):
+    found = kruskal_interval(np.random.default_rng(0).random(shape), clusters, draws=10)[groups]
+    assert np.isnan([*found["statistic"], *found["p_value"]]).all()
+    assert found["degrees_of_freedom"] == shape[{"layers": 1, "heads": 2}[groups]] - 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_values_have_no_interval():
+    found = kruskal_interval(np.full((3, 2, 4), 0.1), [0, 1, 2], draws=10)["layers"]
+    assert np.isnan([*found["statistic"], *found["p_value"]]).all()

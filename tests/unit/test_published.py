@@ -1,0 +1,164 @@
+"""The printed tables: what they say of each other, and how they are read."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from headimpact.published import printed_interval, published_layers, read
+
+PRINTED = Path(__file__).resolve().parents[2] / "resources" / "published"
+MODELS = read(PRINTED, "table1").set_index("model")
+
+
+def rounds_to(value, text):
+    low, high = printed_interval(text)
+    return low <= value <= high
+
+
+def fitting(tests, column):
+    """The models whose degrees of freedom explain a printed column of Table 2.
+
+    A statistic stands for all that round to it, so that its tail is an interval as well.
+    """
+    groups = {"layers": "layers", "heads": "attention_heads"}[column.rsplit(" ", 1)[1]]
+    least, most = printed_interval(tests.loc["statistic", column])
+    low, high = printed_interval(tests.loc["p_value", column])
+    freedom = {model: int(count) - 1 for model, count in MODELS[groups].items()}
+    return [
+        m for m, df in freedom.items() if chi2.sf(most, df) <= high and chi2.sf(least, df) >= low
+    ]
+
+
+def test_the_papers_table2_is_permuted():
+    """The degrees of freedom behind each printed p-value name the model that it belongs to."""
+    tests = read(PRINTED, "table2").set_index("quantity")
+    whose = {}
+    for heading in MODELS.index:
+        by_layers, by_heads = (fitting(tests, f"{heading} {x}") for x in ("layers", "heads"))
+        assert len(by_layers) == 1 and by_heads == by_layers
+        whose[heading] = by_layers[0]
+    assert sorted(whose.values()) == sorted(MODELS.index)
+    assert all(heading != model for heading, model in whose.items())
+    moved = tests.rename(columns=lambda c: f"{whose[c.rsplit(' ', 1)[0]]} {c.rsplit(' ', 1)[1]}")
+    corrected = read(PRINTED, "table2_corrected").set_index("quantity")
+    assert moved[corrected.columns].equals(corrected)
+
+
+@pytest.mark.parametrize("model", MODELS.index)
+def test_the_papers_parameter_counts_agree(model):
+    counts = read(PRINTED, "table5").set_index("model").loc[model]
+    total, trainable = (printed_interval(counts[x])[0] for x in ("total", "trainable"))
+    assert rounds_to(100 * trainable / total, counts["trainable_percent"])
+    assert rounds_to(total - trainable, MODELS.loc[model, "parameters"])
+
+
+@pytest.mark.parametrize("model", MODELS.index)
+def test_the_papers_layers_are_layers_of_the_model(model):
+    top, bottom, drawn = (
+        published_layers(PRINTED, model, f"{kind}-4") for kind in ("top", "bottom", "random")
+    )
+    # random-4 takes neither top nor bottom layers (section 5.3)
+    assert len({*top, *bottom, *drawn}) == 12
+    assert {*top, *bottom, *drawn} <= set(range(int(MODELS.loc[model, "layers"])))
+
+
+def test_the_tables_are_of_the_same_models_and_setups():
+    for name in ("table3", "table4", "table5"):
+        assert list(read(PRINTED, name)["model"].unique()) == list(MODELS.index)
+    setups = list(read(PRINTED, "table4").columns[2::2])
+    assert set(read(PRINTED, "table3")["setup"]) == {*setups} - {"original", "full"}
+
+
+def test_cells_are_read_as_printed():
+    assert read(PRINTED, "table2").loc[1, "PaliGemma2 heads"] == "0.30"
+    assert read(PRINTED, "table4").loc[0, "original_error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("0.94", (0.935, 0.945)),
+        ("0.30", (0.295, 0.305)),
+        ("0.3", (0.25, 0.35)),
+        ("3.62e-9", (3.615e-9, 3.625e-9)),
+        ("3.40e-12", (3.395e-12, 3.405e-12)),
+        ("3.03e9", (3.025e9, 3.035e9)),
+        ("2e3", (1500, 2500)),
+        ("-0.5", (-0.55, -0.45)),
+        ("26", (26, 26)),
+        ("3,033,479,408", (3033479408, 3033479408)),
+        ("1,024.5", (1024.45, 1024.55)),
+    ],
+)
+def test_what_rounds_to_a_printed_number(text, interval):
+    assert printed_interval(text) == interval
+
+
+@pytest.mark.parametrize("text", ["", "nan", "0.94 ± 0.01", "3.03B", "1,00", ".5", "1e", "0x1"])
+def test_what_is_no_printed_number_is_refused(text):
+    with pytest.raises(ValueError, match="no printed number"):
+        printed_interval(text)
+
+
+@given(st.floats(-1e6, 1e6), st.integers(1, 6), st.sampled_from("ef"))
+def test_a_number_lies_in_the_interval_of_its_print(value, digits, form):
+    text = f"{value:.{digits}{form}}".replace("e+", "e")
+    low, high = printed_interval(text)
+    # the bounds are rounded to floats
+    slack = 1e-12 * (abs(value) + 1e-300)
+    assert low - slack <= value <= high + slack
+    # one more unit of the last digit is too far
+    exponent = int(text.partition("e")[2] or 0)
+    unit = Fraction(10) ** (exponent - digits)
+    assert high - low == pytest.approx(float(unit), rel=1e-4, abs=4 * slack)
+
+
+def test_published_layers():
+    assert published_layers(PRINTED, "SmolVLM", "top-4") == [0, 15, 16, 18]
+    with pytest.raises(ValueError, match="of SmolVLM full; there are: PaliGemma2 top-4, "):
+        published_layers(PRINTED, "SmolVLM", "full")
+
+
+def test_published_layers_are_sorted(tmp_path):
+    (tmp_path / "table3.csv").write_text('model,setup,layers\nM,top-4,"9, 10, 2"\n')
+    assert published_layers(tmp_path, "M", "top-4") == [2, 9, 10]
+
+
+TABLE1 = "model,parameters,layers,attention_heads\n"
+MALFORMED = {
+    "another's columns": (
+        "table1",
+        "model,layers\nM,3\n",
+        "columns model, layers, not model, para",
+    ),
+    "one heading of a pair": ("table2", "quantity,M layers,N heads\np,1,1\n", "columns .* M heads"),
+    "an error without its value": ("table4", "model,metric,a_error\nM,x,1\n", "columns "),
+    "no rows": ("table1", TABLE1, "no rows"),
+    "a cell too few": ("table1", TABLE1 + "M,3,4,5\nN,3,4\n", "row 3 has 3 of 4 cells"),
+    "a cell too many": ("table1", TABLE1 + "M,3,4,5,6\n", "row 2 has 5 of 4 cells"),
+    "a word for a number": ("table1", TABLE1 + "M,3B,4,5\n", "row 2, parameters: '3B' is no print"),
+    "a number left out": ("table1", TABLE1 + "M,3,,5\n", "row 2, layers: '' is no printed number"),
+    "layers of another form": ("table3", "model,setup,layers\nM,t,1;2\n", "row 2, layers: '1;2'"),
+    "a model twice": ("table1", TABLE1 + "M,3,4,5\n" * 2, "M twice"),
+    "not UTF-8": ("table1", b"model,\xff\n", "not a CSV table"),
+    "empty": ("table1", "", "not a CSV table"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_file_is_named_with_its_mend(case, tmp_path):
+    name, content, fault = MALFORMED[case]
+    path = tmp_path / f"{name}.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"{name}\.csv: {fault}.*; take it from resources") as e:
+        read(tmp_path, name)
+    assert "\n" not in str(e.value)
+
+
+def test_a_missing_file_is_named_with_its_mend(tmp_path):
+    with pytest.raises(ValueError, match=r"table4\.csv: missing; take it from resources/published"):
+        read(tmp_path, "table4")
