@@ -5,6 +5,7 @@ configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/tokens.smk"
@@ -22,6 +23,10 @@ rule all:
         expand("results/table{number}.csv", number=range(1, 6)),
         "results/table4.md",
         expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
+
+
+onstart:
+    check_access_to_checkpoints()
 
 
 onsuccess:

@@ -11,7 +11,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "workflow", "profiles", "envs", "src")
+PARTS = (
+    *("Snakefile", "workflow", "profiles", "envs", "src"),
+    *("resources/configurations", "resources/published", "resources/downloads.csv"),
+)
 
 
 class Project:
@@ -22,12 +25,14 @@ class Project:
         folder.mkdir()
         for part in PARTS:
             source = ROOT / part
+            (folder / part).parent.mkdir(exist_ok=True)
             if source.is_dir():
                 ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
                 shutil.copytree(source, folder / part, ignore=ignore)
             else:
                 shutil.copy(source, folder / part)
         self.connections = folder / "connections.txt"
+        self.servers = {}
         self.configure(config)
 
     def configure(self, config):
@@ -35,11 +40,17 @@ class Project:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def snakemake(self, *arguments):
-        """The finished run, its output as text; whether it ended well is the caller's to ask."""
+        """The finished run, its output as text; whether it ended well is the caller's to ask.
+
+        It may connect to nothing; with `self.servers`, an environment, to servers of the test.
+        """
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HEADIMPACT_"))}
         environment = {
-            **os.environ,
+            **mine,
+            "HF_HOME": str(self.folder / "hub"),
             "PYTHONPATH": str(ROOT / "tests/workflow/offline"),
             "HEADIMPACT_CONNECTIONS": str(self.connections),
+            **({"HEADIMPACT_LOOPBACK": "1", **self.servers} if self.servers else {}),
         }
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
@@ -65,12 +76,12 @@ class Project:
             return {}
         return {line.split()[0]: int(line.split()[1]) for line in stats[1].strip().splitlines()}
 
-    def refused(self, *targets):
-        """The one line with which the run ends before any job."""
+    def refused(self, *targets, start="config.yaml: "):
+        """The one line with which the run ends before any job; `start` is how it begins."""
         done = self.snakemake("--cores", "2", *targets)
         assert done.returncode != 0
         assert "Finished job" not in done.stdout + done.stderr
-        lines = [line for line in done.stderr.splitlines() if line.startswith("config.yaml: ")]
+        lines = [line for line in done.stderr.splitlines() if line.startswith(start)]
         assert len(lines) == 1, done.stderr
         assert "Traceback" not in done.stderr
         return lines[0]

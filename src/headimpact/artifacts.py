@@ -29,8 +29,9 @@ _IMAGE = [
 _HEAD = [("layer", pa.int16()), ("head", pa.int16())]
 
 SCHEMAS = {
-    # an image drawn for the study, with one of its captions, in the order of the draw
-    "images": pa.schema(_IMAGE),
+    # an image drawn for the study, with one of its captions and who annotates it, in the order
+    # of the draw
+    "images": pa.schema([*_IMAGE, ("annotator", pa.string())]),
     # an object that the annotator found, before any filter
     "annotations": pa.schema([("image_id", pa.int64()), *_OBJECT]),
     # an image or object left out, and why

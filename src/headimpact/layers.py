@@ -11,12 +11,17 @@ def layer_scores(scores):
 def choose(setup, total, means=None, draw=0, seed=0):
     """The decoder layers that `setup` trains, sorted list of int.
 
-    setup: {"layers": "none", "all", "top", "bottom" or "random", "count": how many}. total: the
-    decoder's layers. means: their scores, float (total,); "none" and "all" want none. A random
-    draw takes neither the `count` top nor the `count` bottom layers; ties go to the earlier
-    layer. Raises ValueError if the decoder has too few layers for it.
+    setup: {"layers": "none", "all", "top", "bottom" or "random", "count": how many}, or a list
+    of layers in the place of that word. total: the decoder's layers. means: their scores, float
+    (total,); "none", "all" and a list want none. A random draw takes neither the `count` top nor
+    the `count` bottom layers; ties go to the earlier layer. Raises ValueError if the decoder has
+    too few layers for it.
     """
     kind = setup["layers"]
+    if isinstance(kind, list):
+        if not set(kind) <= set(range(total)):
+            raise ValueError(f"layers {kind} want a decoder of more layers than {total}")
+        return sorted(kind)
     if kind == "none":
         return []
     if kind == "all":

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from headimpact.annotate.instances import annotate
 from headimpact.dataset import scenes
@@ -57,10 +57,33 @@ def test_what_is_missing_is_named(tmp_path, folder):
         folder.check()
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "a/b.png", "..", ""])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "/etc/passwd", "a/../../b.png", "..", "", "a\\b.png", "C:x.png", "a\0.png"]
+)
 def test_a_name_cannot_leave_the_folder(folder, name):
     with pytest.raises(ValueError, match="not the name of a file"):
         folder.image(name)
+
+
+def test_images_may_lie_in_a_folder_of_their_own_and_below_it(folder, tmp_path):
+    name, width, height = folder.captions().loc[0, ["file_name", "width", "height"]]
+    (tmp_path / "else/day one").mkdir(parents=True)
+    (tmp_path / "scenes" / name).rename(tmp_path / "else/day one" / name)
+    moved = CocoFolder(tmp_path, "scenes", images=tmp_path / "else")
+    assert moved.image(f"day one/{name}").size == (width, height)
+    with pytest.raises(ValueError, match=f"30 of 30 images are missing, {name} first"):
+        moved.check_images()
+    with pytest.raises(ValueError, match=f"1 of 30 images are missing, {name} first"):
+        folder.check_images()
+
+
+def test_a_turned_photograph_stands_upright_where_that_is_asked_for(tmp_path):
+    (tmp_path / "x").mkdir()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the camera was turned by a quarter
+    Image.new("RGB", (40, 30)).save(tmp_path / "x/a.jpg", exif=exif)
+    assert CocoFolder(tmp_path, "x").image("a.jpg").size == (40, 30)
+    assert CocoFolder(tmp_path, "x", upright=True).image("a.jpg").size == (30, 40)
 
 
 ODD = st.recursive(
@@ -94,17 +117,21 @@ def test_odd_annotation_files_are_refused_in_one_line(tmp_path_factory, content)
 
 def test_drawing_is_fixed_by_the_seed_alone(folder):
     captions = folder.captions()
-    drawn = draw_images(captions, 20, 3)
-    pd.testing.assert_frame_equal(drawn, draw_images(captions.sample(frac=1), 20, 3))
-    pd.testing.assert_frame_equal(drawn.head(12), draw_images(captions, 12, 3))
-    assert drawn["image_id"].is_unique
-    assert not drawn.equals(draw_images(captions, 20, 4))
+    first = draw_images(captions, 20, 3)
+    pd.testing.assert_frame_equal(first, draw_images(captions.sample(frac=1), 20, 3))
+    pd.testing.assert_frame_equal(first.head(12), draw_images(captions, 12, 3))
+    assert first["image_id"].is_unique
+    assert not first.equals(draw_images(captions, 20, 4))
     with pytest.raises(ValueError, match="asks for 31 images, the dataset has 30"):
         draw_images(captions, 31, 3)
 
 
+def drawn(folder, count):
+    return draw_images(folder.captions(), count, 0).assign(annotator="instances")
+
+
 def found(folder, count=30):
-    images = draw_images(folder.captions(), count, 0)
+    images = drawn(folder, count)
     return images, *annotate(folder, images, TEMPLATE)
 
 
@@ -136,7 +163,7 @@ def test_categories_get_an_article_and_crowds_are_left_out(folder):
 
 
 def test_damaged_images_are_named_left_out_and_counted(folder):
-    images = draw_images(folder.captions(), 30, 0)
+    images = drawn(folder, 30)
     cut, gone, other = (folder.root / "scenes" / name for name in images["file_name"][:3])
     cut.write_bytes(cut.read_bytes()[:300])
     gone.unlink()
@@ -159,7 +186,8 @@ def test_damaged_images_are_named_left_out_and_counted(folder):
 def make(images, annotations, dropped, count, least=0.85, per_image=None, order="annotation"):
     keep = {"impact": None, "train": 1, "validation": 1, "test": 1, **(per_image or {})}
     sizes = split_sizes(count, PAPER)
-    return make_samples(images, annotations, dropped, sizes, least, keep, order, seed=0)
+    by = dict.fromkeys(PAPER, "instances")
+    return make_samples(images, annotations, dropped, sizes, by, least, keep, order, seed=0)
 
 
 def test_splits_share_no_image_and_keep_the_order_of_the_draw(folder):
@@ -209,7 +237,7 @@ def test_real_photographs():
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
     folder = CocoFolder(root, "val2017")
     folder.check()
-    images = draw_images(folder.captions(), folder.image_count(), 0)
+    images = drawn(folder, folder.image_count())
     annotations, dropped = annotate(folder, images, TEMPLATE)
     assert not dropped["reason"].str.startswith("damaged").any()
     crowds = folder.instances()["iscrowd"].sum()

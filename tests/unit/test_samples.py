@@ -6,7 +6,13 @@ import pytest
 
 from headimpact.artifacts import SPLITS
 from headimpact.dataset.masks import encode
-from headimpact.dataset.samples import draw_images, make_samples, split_sizes
+from headimpact.dataset.samples import (
+    count_outcomes,
+    draw_images,
+    draw_study,
+    make_samples,
+    split_sizes,
+)
 
 ALL = dict.fromkeys(SPLITS)
 
@@ -18,7 +24,7 @@ def tables(count, areas=(1,)):
         | {"caption_id": i, "caption": "a"}
         for i in range(count)
     )
-    images = draw_images(captions, count, 0)
+    images = draw_images(captions, count, 0).assign(annotator="instances")
     boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)
     annotations = pd.DataFrame(
         {"image_id": i, "description": f"{number}", **boxes, "confidence": 1.0}
@@ -31,7 +37,8 @@ def tables(count, areas=(1,)):
 
 def make(images, annotations, dropped, count=4, keep=ALL, order="annotation", seed=0):
     sizes = split_sizes(count, dict.fromkeys(SPLITS, 1))
-    return make_samples(images, annotations, dropped, sizes, 0.85, keep, order, seed)
+    by = dict.fromkeys(SPLITS, "instances")
+    return make_samples(images, annotations, dropped, sizes, by, 0.85, keep, order, seed)
 
 
 def test_a_confidence_that_is_no_number_is_unsure():
@@ -101,3 +108,76 @@ def test_any_caption_of_an_image_may_be_drawn():
         for i in range(200)
     )
     assert set(draw_images(captions, 40, 0)["caption_id"] % 5) == set(range(5))
+
+
+def captions(ids):
+    return pd.DataFrame(
+        {"image_id": i, "file_name": f"{i}.png", "width": 6, "height": 4}
+        | {"caption_id": i, "caption": "a"}
+        for i in ids
+    )
+
+
+MIXED = {"impact": "release", **dict.fromkeys(SPLITS[1:], "florence2_sam2")}
+SIZES = dict(zip(SPLITS, (5, 4, 2, 3), strict=True))
+
+
+def test_no_image_of_the_release_is_drawn_for_another_split():
+    pools = {"release": captions(range(8)), "florence2_sam2": captions(range(18))}
+    images = draw_study(pools, SIZES, MIXED, 0.0, 3)
+    assert images["annotator"].tolist() == ["release"] * 5 + ["florence2_sam2"] * 9
+    assert images["image_id"].is_unique
+    # not even one that the impact split did not take
+    assert not set(images["image_id"][5:]) & set(range(8))
+    with pytest.raises(ValueError, match="asks for 9 images, the dataset has 8"):
+        draw_study({**pools, "florence2_sam2": captions(range(16))}, SIZES, MIXED, 0.0, 3)
+
+
+def test_a_spare_is_drawn_as_far_as_there_are_images():
+    by = dict.fromkeys(SPLITS, "instances")
+    assert len(draw_study({"instances": captions(range(99))}, SIZES, by, 0.5, 0)) == 21
+    assert len(draw_study({"instances": captions(range(17))}, SIZES, by, 0.5, 0)) == 17
+    first = draw_study({"instances": captions(range(99))}, SIZES, by, 0.0, 0)
+    pd.testing.assert_frame_equal(
+        draw_study({"instances": captions(range(99))}, SIZES, by, 0.5, 0).head(14), first
+    )
+
+
+def mixed(released, lost):
+    """Tables of a study on both annotators; `lost` of the release's images have no object."""
+    pools = {"release": captions(range(released)), "florence2_sam2": captions(range(99))}
+    sizes = {**SIZES, "impact": released}
+    images = draw_study(pools, sizes, MIXED, 0.5, 0)
+    gone = set(images["image_id"][:lost])
+    mask = encode(np.ones((4, 6), bool))
+    boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)
+    annotations = pd.DataFrame(
+        {"image_id": i, "description": "a", **boxes, "mask": mask, "confidence": 1.0}
+        for i in images["image_id"]
+        if i not in gone
+    )
+    dropped = pd.DataFrame(columns=["image_id", "file_name", "reason"])
+    made = make_samples(images, annotations, dropped, sizes, MIXED, 0.85, ALL, "annotation", seed=0)
+    return images, annotations, made
+
+
+def test_the_release_fills_its_split_as_far_as_it_goes():
+    images, annotations, (samples, objects, dropped) = mixed(6, 2)
+    assert samples["split"].value_counts(sort=False).to_dict() == {
+        **SIZES,
+        "impact": 4,
+    }
+    by = samples.merge(images[["image_id", "annotator"]], on="image_id")
+    assert (by["annotator"] == by["split"].map(MIXED)).all()
+    assert samples["sample_id"].tolist() == list(range(13))
+    counts = count_outcomes(images, annotations, dropped, samples, objects)
+    told = counts.set_index(["annotator", "outcome"])["count"]
+    assert told["release", "images drawn"] == 6
+    assert told["release", "left out: no key object"] == 2
+    assert told["release", "images in the study"] == told["release", "objects in the study"] == 4
+    assert told["florence2_sam2", "images in the study"] == 9
+
+
+def test_a_release_without_a_key_object_is_told():
+    with pytest.raises(ValueError, match=r"0 of 3 drawn remain \(3 no key object\)"):
+        mixed(3, 3)

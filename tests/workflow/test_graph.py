@@ -145,6 +145,6 @@ def test_code_counts_by_what_it_means(finished):
         source.write_text(text.replace("attention > attention.mean", "attention < attention.mean"))
         planned = set(finished.planned())
         assert {"attention", "impact", "finetune"} <= planned
-        assert not planned & {"scenes", "images", "annotate", "samples", "tokens"}
+        assert not planned & {"scenes", "images", "annotate_instances", "samples", "tokens"}
     finally:
         source.write_text(text)

@@ -1,17 +1,17 @@
-# Key objects: found by the annotator, shard by shard, then filtered and split into samples.
+# Key objects: found by an annotator, shard by shard, then filtered and split into samples.
 
 
-rule annotate:
+rule annotate_instances:
     input:
         unpack(annotation_files),
         images=rules.images.output.images,
     output:
-        annotations="results/{study}/annotations/{shard}.parquet",
-        dropped="results/{study}/annotations/{shard}.dropped.parquet",
+        annotations="results/{study}/annotations/instances.{shard}.parquet",
+        dropped="results/{study}/annotations/instances.{shard}.dropped.parquet",
     log:
-        "results/{study}/logs/annotate.{shard}.log",
+        "results/{study}/logs/annotate_instances.{shard}.log",
     benchmark:
-        "results/{study}/benchmarks/annotate.{shard}.tsv"
+        "results/{study}/benchmarks/annotate_instances.{shard}.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -20,24 +20,86 @@ rule annotate:
         runtime=60,
     params:
         root=dataset_root,
-        description=part("annotator", "description"),
         shards=part("annotator", "shards"),
+        description=part("annotator", "description"),
         code=fingerprint("annotate.instances", "artifacts"),
     script:
-        "../scripts/annotate.py"
+        "../scripts/annotate_instances.py"
+
+
+rule annotate_florence2_sam2:
+    input:
+        unpack(annotation_files),
+        images=rules.images.output.images,
+        grounder=fetched_annotator("grounder"),
+        segmenter=fetched_annotator("segmenter"),
+    output:
+        annotations="results/{study}/annotations/florence2_sam2.{shard}.parquet",
+        dropped="results/{study}/annotations/florence2_sam2.{shard}.dropped.parquet",
+    log:
+        "results/{study}/logs/annotate_florence2_sam2.{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/annotate_florence2_sam2.{shard}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=gpus,
+    params:
+        root=dataset_root,
+        shards=part("annotator", "shards"),
+        grounder=annotator_checkpoint("grounder"),
+        segmenter=annotator_checkpoint("segmenter"),
+        batch=part("annotator", "batch"),
+        code=fingerprint("annotate.grounding", "annotate.florence2", "annotate.sam2", "artifacts"),
+    script:
+        "../scripts/annotate_florence2_sam2.py"
+
+
+rule annotate_release:
+    input:
+        unpack(annotation_files),
+        images=rules.images.output.images,
+        release=release_folder,
+    output:
+        annotations="results/{study}/annotations/release.{shard}.parquet",
+        dropped="results/{study}/annotations/release.{shard}.dropped.parquet",
+    log:
+        "results/{study}/logs/annotate_release.{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/annotate_release.{shard}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        root=dataset_root,
+        shards=part("annotator", "shards"),
+        commit=release_commit,
+        code=fingerprint("annotate.release", "artifacts"),
+    script:
+        "../scripts/annotate_release.py"
 
 
 rule samples:
     input:
         images=rules.images.output.images,
-        annotations=expand(
-            rules.annotate.output.annotations, shard=shards("annotator"), allow_missing=True
-        ),
-        dropped=expand(rules.annotate.output.dropped, shard=shards("annotator"), allow_missing=True),
+        annotations=annotated(".parquet"),
+        dropped=annotated(".dropped.parquet"),
     output:
         samples="results/{study}/samples.parquet",
         objects="results/{study}/objects.parquet",
         dropped="results/{study}/dropped.parquet",
+        counts=report(
+            "results/{study}/annotation_counts.csv",
+            caption="../report/annotation_counts.rst",
+            category="{study}",
+            labels={"item": "Annotation"},
+        ),
     log:
         "results/{study}/logs/samples.log",
     benchmark:
@@ -50,7 +112,31 @@ rule samples:
         runtime=10,
     params:
         sampling=part("sampling"),
+        annotators=annotators_of,
         min_confidence=part("annotator", "min_confidence"),
         code=fingerprint("dataset.samples", "artifacts"),
     script:
         "../scripts/samples.py"
+
+
+rule release_layout:
+    input:
+        images=rules.images.output.images,
+        annotations=annotated(".parquet"),
+    output:
+        folder=directory("results/{study}/release"),
+    log:
+        "results/{study}/logs/release_layout.log",
+    benchmark:
+        "results/{study}/benchmarks/release_layout.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        url=image_url,
+        code=fingerprint("dataset.release"),
+    script:
+        "../scripts/release_layout.py"

@@ -1,4 +1,5 @@
-# The study's images: drawn scenes or a folder in COCO's layout, and the draw from them.
+# The study's images: drawn scenes, a folder in COCO's layout, or a folder and a CSV of captions;
+# and the draw from them.
 
 
 rule scenes:
@@ -21,9 +22,32 @@ rule scenes:
         "../scripts/scenes.py"
 
 
+rule captions:
+    input:
+        table=part("dataset", "captions"),
+    output:
+        captions="results/{study}/dataset/annotations/captions_images.json",
+    log:
+        "results/{study}/logs/captions.log",
+    benchmark:
+        "results/{study}/benchmarks/captions.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        images=part("dataset", "root"),
+        code=fingerprint("dataset.captions"),
+    script:
+        "../scripts/captions.py"
+
+
 rule images:
     input:
         unpack(annotation_files),
+        release=release_folder,
     output:
         images="results/{study}/images.parquet",
     log:
@@ -38,9 +62,8 @@ rule images:
         runtime=10,
     params:
         root=dataset_root,
-        wanted=part("sampling", "images"),
-        spare=part("sampling", "spare"),
-        seed=part("sampling", "seed"),
-        code=fingerprint("dataset.coco", "dataset.samples", "artifacts"),
+        annotators=annotators_of,
+        sampling=drawn_by,
+        code=fingerprint("dataset.coco", "dataset.samples", "dataset.release", "artifacts"),
     script:
         "../scripts/images.py"

@@ -6,7 +6,8 @@ rule evaluate:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        annotations=rules.samples.input.annotations,
+        checkpoint=fetched_model,
+        annotations=annotated(".parquet"),
         adapter=adapter_if_any,
     output:
         metrics="results/{study}/{model}/{setup}/{draw}/metrics.parquet",

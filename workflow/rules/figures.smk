@@ -6,9 +6,8 @@ rule figure2:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        tokens=lambda wildcards: expand(
-            rules.tokens.output.tokens, study=wildcards.study, model=models_of(wildcards)
-        ),
+        tokens=of_models("tokens.parquet"),
+        checkpoint=fetched_first_model,
     output:
         svg=report(
             "results/{study}/figure2.svg",
@@ -27,7 +26,8 @@ rule figure2:
         runtime=5,
     params:
         root=dataset_root,
-        model=lambda wildcards: next(iter(part("models")(wildcards).values())),
+        model=first_checkpoint,
+        title=lambda wildcards: titles_of(wildcards)[0],
         mask_share=part("impact", "mask_share"),
         code=fingerprint("figures", "models.load", "dataset.coco"),
     script:
@@ -36,7 +36,7 @@ rule figure2:
 
 rule figure:
     input:
-        scores=scores_of_models,
+        scores=of_models("head_scores.parquet"),
     output:
         svg=report(
             "results/{study}/figure{number}.svg",

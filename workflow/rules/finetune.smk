@@ -6,6 +6,7 @@ rule finetune:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
+        checkpoint=fetched_model,
         scores=scores_if_needed,
     output:
         adapter=directory("results/{study}/{model}/{setup}/{draw}/adapter"),
@@ -24,7 +25,7 @@ rule finetune:
     params:
         root=dataset_root,
         model=checkpoint_of,
-        setup=lambda wildcards: layer_choice(setup_of(wildcards)),
+        setup=layers_of_setup,
         layer_seed=part("layer_seed"),
         lora=part("lora"),
         training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),

@@ -6,6 +6,7 @@ rule attention:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
+        checkpoint=fetched_model,
     output:
         attended="results/{study}/{model}/attended/{shard}.parquet",
     log:

@@ -2,6 +2,8 @@
 
 
 rule parameters:
+    input:
+        fetched=fetched_to_count,
     output:
         table1=report(
             "results/{study}/table1.csv",
@@ -26,8 +28,8 @@ rule parameters:
         mem_mb=2000,
         runtime=10,
     params:
-        models=part("models"),
-        setups=layer_choices,
+        models=counted_models,
+        setups=counted_setups,
         lora=part("lora"),
         code=fingerprint("tables", "finetune", "models.load"),
     script:
@@ -36,7 +38,7 @@ rule parameters:
 
 rule table2:
     input:
-        scores=scores_of_models,
+        scores=of_models("head_scores.parquet"),
     output:
         table=report(
             "results/{study}/table2.csv",
@@ -61,7 +63,7 @@ rule table2:
 
 rule table3:
     input:
-        scores=scores_of_models,
+        scores=of_models("head_scores.parquet"),
     output:
         table=report(
             "results/{study}/table3.csv",
@@ -79,7 +81,7 @@ rule table3:
         runtime=5,
     params:
         titles=titles_of,
-        setups=layer_choices,
+        setups=layers_of_models,
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         layer_seed=part("layer_seed"),
         code=fingerprint("tables", "layers"),
@@ -115,6 +117,43 @@ rule table4:
         code=fingerprint("tables"),
     script:
         "../scripts/table4.py"
+
+
+rule comparison:
+    input:
+        table1=rules.parameters.output.table1,
+        table2=rules.table2.output.table,
+        table3=rules.table3.output.table,
+        table4=rules.table4.output.table,
+        table5=rules.parameters.output.table5,
+        impact=of_models("impact.parquet"),
+        objects=rules.samples.output.objects,
+        published=multiext(
+            f"{PUBLISHED}/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"
+        ),
+    output:
+        comparison=report(
+            "results/{study}/comparison.csv",
+            caption="../report/comparison.rst",
+            category="{study}",
+            labels={"item": "Beside the paper"},
+        ),
+    log:
+        "results/{study}/logs/comparison.log",
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        titles=titles_of,
+        names=published_names,
+        folder=PUBLISHED,
+        average_over=part("impact", "average_over"),
+        code=fingerprint("comparison", "artifacts"),
+    script:
+        "../scripts/comparison.py"
 
 
 rule default_table:

@@ -5,6 +5,7 @@ rule tokens:
     input:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
+        checkpoint=fetched_model,
     output:
         tokens="results/{study}/{model}/tokens.parquet",
     log:

@@ -3,11 +3,12 @@ from job import job
 from headimpact import artifacts
 from headimpact.attend import attend
 from headimpact.dataset.coco import CocoFolder
-from headimpact.models.load import load
+from headimpact.models.load import load, locate
 
 with job(snakemake):
     params = snakemake.params
-    model, family = load(params.model)
+    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
+    model, family = load(folder, identity)
     samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'")
     table = attend(
         model,
@@ -17,6 +18,4 @@ with job(snakemake):
         artifacts.read(snakemake.input.objects, "objects"),
         params.batch,
     )
-    artifacts.write(
-        snakemake.output.attended, "attended", table, model=params.model, code=params.code
-    )
+    artifacts.write(snakemake.output.attended, "attended", table, model=identity, code=params.code)

@@ -4,7 +4,7 @@ from headimpact import artifacts, figures
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode
 from headimpact.impact import mask_tokens
-from headimpact.models.load import load_family
+from headimpact.models.load import load_family, locate
 
 with job(snakemake):
     params = snakemake.params
@@ -19,9 +19,10 @@ with job(snakemake):
     item = objects.loc[chosen["object_id"]]
     sample = samples.loc[item["sample_id"]]
     size = int(sample["width"]), int(sample["height"])
-    grid = load_family(params.model["checkpoint"], params.model["revision"]).grid(*size)
+    folder, _ = locate(params.model, snakemake.input.get("checkpoint"))
+    grid = load_family(folder).grid(*size)
     image = CocoFolder(**params.root).image(sample["file_name"])
-    title = f"“{item['description']}” on the token grid of {params.model['title']}"
+    title = f"“{item['description']}” on the token grid of {params.title}"
     mask = decode(item["mask"], size[1], size[0])
     figure = figures.figure2(
         image, mask, grid.rectangles, chosen["coverage"], params.mask_share, title, grid.spans

@@ -9,15 +9,16 @@ from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.finetune import finetune, make_items
 from headimpact.layers import choose, layer_scores
-from headimpact.models.load import load
+from headimpact.models.load import load, locate
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    model, family = load(params.model)
+    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
+    model, family = load(folder, identity)
+    draw = int(wildcards.draw)
     means = None
     if snakemake.input.get("scores"):
         means = layer_scores(artifacts.read(snakemake.input.scores, "head_scores"))
-    draw = int(wildcards.draw)
     layers = choose(params.setup, family.layers, means, draw, params.layer_seed)
     samples = artifacts.read(snakemake.input.samples, "samples")
     objects = artifacts.read(snakemake.input.objects, "objects")
@@ -27,7 +28,9 @@ with job(snakemake):
         theirs = objects[objects["sample_id"].isin(mine["sample_id"])]
         splits[split] = make_items(model, family, CocoFolder(**params.root), mine, theirs)
     # checkpoints of another training must not be taken for this one's
-    told = json.dumps([dict(params.items()), layers, objects["description"].tolist()], default=str)
+    told = json.dumps(
+        [dict(params.items()), identity, layers, objects["description"].tolist()], default=str
+    )
     work = (
         Path(snakemake.output.adapter).parent
         / "epochs"
@@ -45,6 +48,12 @@ with job(snakemake):
         work,
         snakemake.output.adapter,
     )
-    record = {"layers": layers, "lora": params.lora, "training": training, "history": history}
+    record = {
+        "checkpoint": identity,
+        "layers": layers,
+        "lora": params.lora,
+        "training": training,
+        "history": history,
+    }
     Path(snakemake.output.history).write_text(json.dumps(record, indent=1), encoding="utf-8")
     shutil.rmtree(work.parent)

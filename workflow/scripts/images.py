@@ -1,15 +1,26 @@
-import math
-
 from job import job
 
 from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.samples import draw_images
+from headimpact.dataset.release import Release
+from headimpact.dataset.samples import draw_study, split_sizes
 
 with job(snakemake):
     params = snakemake.params
     captions = CocoFolder(**params.root).captions()
-    with_spare = math.ceil(params.wanted * (1 + params.spare))
-    count = max(params.wanted, min(with_spare, captions["image_id"].nunique()))
-    images = draw_images(captions, count, params.seed)
-    artifacts.write(snakemake.output.images, "images", images, seed=params.seed, code=params.code)
+    pools = {}
+    if "release" in params.annotators.values():
+        # the release says which caption was drawn; the dataset knows the images' sizes
+        samples = Release(snakemake.input.release).samples()
+        sizes = captions.drop_duplicates("image_id")[["image_id", "width", "height"]]
+        pools["release"] = samples.merge(sizes, on="image_id")
+        missing = len(samples) - len(pools["release"])
+        print(f"{missing} of the release's {len(samples)} images are not in the dataset")
+    for annotator in params.annotators.values():
+        pools.setdefault(annotator, captions)
+    sampling = params.sampling
+    sizes = split_sizes(sampling["images"], sampling["proportions"])
+    images = draw_study(pools, sizes, params.annotators, sampling["spare"], sampling["seed"])
+    artifacts.write(
+        snakemake.output.images, "images", images, seed=sampling["seed"], code=params.code
+    )

@@ -14,6 +14,7 @@ with job(snakemake):
         params.average_over,
     )
     record = {
+        "checkpoint": artifacts.provenance(snakemake.input.attended[0])["model"],
         "study": snakemake.wildcards.study,
         "model": snakemake.wildcards.model,
         "mask_share": params.mask_share,

@@ -1,18 +1,22 @@
 from job import job
 
 from headimpact.finetune import add_adapter
-from headimpact.models.load import FAMILIES, count_parameters
+from headimpact.models.load import count_parameters, family_of, locate
 from headimpact.tables import table1, table5
 
 with job(snakemake):
     params = snakemake.params
-    top = next((setup for setup in params.setups.values() if setup["layers"] == "top"), None)
+    top = next((setup for setup in params.setups if setup["layers"] == "top"), None)
+    fetched = iter(snakemake.input.fetched)
     sizes, trainable = {}, {}
-    for entry in params.models.values():
-        model, counts = count_parameters(entry["checkpoint"], entry["revision"])
+    for entry in params.models:
+        source = entry["configuration"]
+        if source is None:
+            source, _ = locate(entry, next(fetched) if entry["fetched"] else None)
+        model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
         layers = range(top["count"] if top else counts["layers"])
-        adapted = add_adapter(model, FAMILIES[model.config.model_type], layers, params.lora)
+        adapted = add_adapter(model, family_of(model.config, source), layers, params.lora)
         trained, total = adapted.get_nb_trainable_parameters()
         trainable[entry["title"]] = {"total": total, "trainable": trained}
     table1(sizes).to_csv(snakemake.output.table1, index=False)

@@ -1,16 +1,16 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.models.load import load_family
+from headimpact.models.load import load_family, locate
 from headimpact.tokens import object_tokens
 
 with job(snakemake):
-    model = snakemake.params.model
+    folder, identity = locate(snakemake.params.model, snakemake.input.get("checkpoint"))
     table = object_tokens(
-        load_family(model["checkpoint"], model["revision"]),
+        load_family(folder),
         artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'"),
         artifacts.read(snakemake.input.objects, "objects"),
     )
     artifacts.write(
-        snakemake.output.tokens, "tokens", table, model=model, code=snakemake.params.code
+        snakemake.output.tokens, "tokens", table, model=identity, code=snakemake.params.code
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import SCHEMAS
 from headimpact.dataset.masks import decode, from_segmentation
 
@@ -25,30 +26,18 @@ def annotate(folder, images, description):
             f"use {{article}} and {{category}} alone"
         ) from error
     instances = dict(list(folder.instances().groupby("image_id", sort=False)))
-    found, dropped = [], []
+    found, dropped = [], Dropped()
     for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):
-
-        def leave_out(reason, image=image):
-            dropped.append(
-                {"image_id": image.image_id, "file_name": image.file_name, "reason": reason}
-            )
-
-        try:
-            size = folder.image(image.file_name).size
-        except ValueError as error:
-            leave_out(f"damaged image: {error}")
-            continue
-        if size != (image.width, image.height):
-            leave_out("size differs from the annotation file")
+        if read_image(folder, image, dropped) is None:
             continue
         for row in instances.get(image.image_id, pd.DataFrame()).itertuples():
             if row.iscrowd:
-                leave_out("crowd region")
+                dropped.leave_out(image, "crowd region")
                 continue
             try:
                 counts = from_segmentation(row.segmentation, image.height, image.width)
             except ValueError:
-                leave_out("malformed mask")
+                dropped.leave_out(image, "malformed mask")
                 continue
             article = "an" if row.category[:1].lower() in set("aeiou") else "a"
             text = row.description or description.format(article=article, category=row.category)
@@ -62,10 +51,7 @@ def annotate(folder, images, description):
                     "confidence": 1.0,
                 }
             )
-    return (
-        pd.DataFrame(found, columns=SCHEMAS["annotations"].names),
-        pd.DataFrame(dropped, columns=SCHEMAS["dropped"].names),
-    )
+    return pd.DataFrame(found, columns=SCHEMAS["annotations"].names), dropped.table()
 
 
 def _box(mask):

@@ -2,42 +2,55 @@
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
+FORMATS = ("JPEG", "PNG", "WEBP")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
 
 
 class CocoFolder:
-    """`{root}/{subset}/*.jpg` and `{root}/annotations/captions_{subset}.json`, instances beside.
+    """`{root}/annotations/captions_{subset}.json`, instances beside it, and `{root}/{subset}/`.
 
-    All methods raise ValueError, one line that names the file and the mend, for what is not as
-    COCO has it.
+    images: the images' folder, if it is another. upright: turn an image as its camera's note
+    (EXIF) says; COCO's own annotations refer to images as they are stored. All methods raise
+    ValueError, one line that names the file and the mend, for what is not as COCO has it.
     """
 
-    def __init__(self, root, subset):
-        self.root, self.subset = Path(root), subset
+    def __init__(self, root, subset, images=None, upright=False):
+        self.root, self.subset, self.upright = Path(root), subset, upright
+        self.images_folder = Path(images) if images else self.root / subset
 
-    def check(self):
+    def check(self, kinds=("captions", "instances")):
         """Raise ValueError if the folder or one of its files is not there; reads none of them."""
         if not self.root.is_dir():
             raise ValueError(
                 f"dataset.root: no folder {self.root}; name one that holds annotations/ "
                 f"and {self.subset}/"
             )
-        if not (self.root / self.subset).is_dir():
+        if not self.images_folder.is_dir():
             raise ValueError(
-                f"dataset.subset: no folder {self.root / self.subset}; name the images' folder"
+                f"dataset.subset: no folder {self.images_folder}; name the images' folder"
             )
-        for kind in ("captions", "instances"):
+        for kind in kinds:
             if not self._annotation_file(kind).is_file():
                 raise ValueError(
                     f"dataset.root: no file {self._annotation_file(kind)}; put it there or "
                     f"correct dataset.subset"
                 )
+
+    def check_images(self):
+        """Raise ValueError unless every image with a caption is there; opens none of them."""
+        names = self.captions()["file_name"].unique()
+        missing = [name for name in names if not (self.images_folder / name).is_file()]
+        if missing:
+            raise ValueError(
+                f"{self.images_folder}: {len(missing)} of {len(names)} images are missing, "
+                f"{missing[0]} first; get them anew"
+            )
 
     def image_count(self):
         """How many images have a caption."""
@@ -106,12 +119,12 @@ class CocoFolder:
         return pd.DataFrame(rows, columns=columns, dtype=object)  # keeps None, which else is NaN
 
     def image(self, file_name):
-        """The image, fully decoded, as RGB; as it is stored, since masks refer to that."""
-        path = self.root / self.subset / file_name
-        if Path(file_name).name != file_name or file_name in ("", ".", ".."):
-            raise ValueError(f"{file_name!r}: not the name of a file in {path.parent}")
+        """The image, fully decoded, as RGB."""
+        path = self.images_folder / within(file_name, self.images_folder)
         try:
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
+            with Image.open(path, formats=FORMATS) as image:
+                if self.upright:
+                    image = ImageOps.exif_transpose(image)
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
@@ -158,6 +171,15 @@ class CocoFolder:
                     f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
                 )
         return images
+
+
+def within(file_name, folder):
+    """`file_name` if it names a file below `folder`; ValueError if it would leave it."""
+    path = PurePosixPath(file_name)
+    leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive
+    if leaves or "\\" in file_name or "\0" in file_name or not path.name:
+        raise ValueError(f"{file_name!r}: not the name of a file in {folder}")
+    return path
 
 
 def _fits(value, expected):

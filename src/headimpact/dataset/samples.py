@@ -1,5 +1,7 @@
 """From images and what was found in them to samples: drawing, filters, splits."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -31,7 +33,8 @@ def draw_images(captions, count, seed):
     """`count` images drawn at random, each with one of its captions, in the order of the draw.
 
     captions: a row a caption, as CocoFolder.captions gives; their order does not matter. With
-    the same seed a larger count begins with the same images. Returns a table of kind "images".
+    the same seed a larger count begins with the same images. Returns a table of kind "images"
+    but for who annotates them.
     """
     captions = captions.sort_values(["image_id", "caption_id"], ignore_index=True)
     groups = list(captions.groupby("image_id").groups.values())
@@ -45,18 +48,39 @@ def draw_images(captions, count, seed):
         for rows, pick in zip(groups, rng.random(len(groups)), strict=True)
     ]
     order = rng.permutation(len(groups))[:count]
-    return captions.loc[[picked[i] for i in order], SCHEMAS["images"].names].reset_index(drop=True)
+    return captions.loc[[picked[i] for i in order], captions.columns].reset_index(drop=True)
+
+
+def draw_study(pools, sizes, annotators, spare, seed):
+    """The images of a study, for each annotator as many as its splits want and a spare.
+
+    pools: {annotator: its captions, as for draw_images}, in the order in which they are drawn
+    from; no image of an earlier pool is drawn from a later one. sizes: images a split.
+    annotators: {split: annotator}. spare: further images, as a share, for those that drop out.
+    Returns a table of kind "images".
+    """
+    drawn, taken = [], set()
+    for annotator, captions in pools.items():
+        own = captions[~captions["image_id"].isin(taken)]
+        wanted = sum(size for split, size in sizes.items() if annotators[split] == annotator)
+        there = own["image_id"].nunique()
+        count = max(wanted, min(math.ceil(wanted * (1 + spare)), there))
+        drawn.append(draw_images(own, count, seed).assign(annotator=annotator))
+        taken |= set(captions["image_id"])
+    return pd.concat(drawn, ignore_index=True)[SCHEMAS["images"].names]
 
 
 def make_samples(
-    images, annotations, dropped, sizes, min_confidence, objects_per_image, order, seed
+    images, annotations, dropped, sizes, annotators, min_confidence, objects_per_image, order, seed
 ):
     """Fill the splits with images that keep a key object; no image is in two splits.
 
     images, annotations, dropped: tables of those kinds; damaged images stand in `dropped`.
-    sizes: images a split. min_confidence: a mask below it is left out (section 3: 0.85).
-    objects_per_image: for each split the most key objects of an image, None for all; `order`
-    says which come first: "area" (largest mask), "random" or "annotation".
+    sizes: images a split. annotators: {split: whose images it takes}. A split that alone takes
+    the authors' release gets what remains of it, up to its size: it has no more. min_confidence:
+    a mask below it is left out (section 3: 0.85). objects_per_image: for each split the most key
+    objects of an image, None for all; `order` says which come first: "area" (largest mask),
+    "random" or "annotation".
     Returns the tables samples, objects and dropped. Raises ValueError if too few images remain.
     """
     images = images.reset_index(drop=True)
@@ -87,17 +111,21 @@ def make_samples(
     kept = images["image_id"].isin(annotations["image_id"]) & whole
     leave_out(images[whole & ~kept], "no key object")
     dropped = pd.concat(lost, ignore_index=True)
-    wanted = sum(sizes.values())
-    if kept.sum() < wanted:
-        lost = dropped["reason"].str.split(":").str[0].value_counts()
-        counts = ", ".join(f"{n} {reason}" for reason, n in lost.items())
-        raise ValueError(
-            f"sampling.images: {wanted} images are wanted, {kept.sum()} of {len(images)} drawn "
-            f"remain ({counts}); lower sampling.images or raise sampling.spare"
-        )
-    samples = images[kept].head(wanted).reset_index(drop=True)
-    samples.insert(0, "sample_id", range(wanted))
-    samples["split"] = np.repeat(list(sizes), list(sizes.values()))
+    filled = []
+    for annotator in dict.fromkeys(annotators.values()):
+        mine = {split: size for split, size in sizes.items() if annotators[split] == annotator}
+        there = images[kept & (images["annotator"] == annotator)]
+        if len(mine) == 1 and annotator == "release":
+            mine = {split: min(size, len(there)) for split, size in mine.items()}
+        wanted = sum(mine.values())
+        if len(there) < wanted or wanted == 0:
+            raise ValueError(_too_few(images, dropped, annotator, wanted, len(there)))
+        splits = np.repeat(list(mine), list(mine.values()))
+        filled.append(there.head(wanted).assign(split=splits))
+    samples = pd.concat(filled)
+    samples = samples.iloc[np.argsort(samples["split"].map(list(sizes).index), kind="stable")]
+    samples = samples.reset_index(drop=True)
+    samples.insert(0, "sample_id", range(len(samples)))
     by_image = dict(list(annotations.groupby("image_id", sort=False)))
     chosen = []
     for sample in samples.itertuples():
@@ -111,6 +139,45 @@ def make_samples(
         objects[SCHEMAS["objects"].names],
         dropped[SCHEMAS["dropped"].names],
     )
+
+
+def _too_few(images, dropped, annotator, wanted, there):
+    drawn = images[images["annotator"] == annotator]
+    lost = dropped[dropped["image_id"].isin(drawn["image_id"])]
+    counts = lost["reason"].str.split(":").str[0].value_counts()
+    counts = ", ".join(f"{n} {reason}" for reason, n in counts.items())
+    return (
+        f"sampling.images: {wanted} images are wanted, {there} of {len(drawn)} drawn "
+        f"remain ({counts}); lower sampling.images or raise sampling.spare"
+    )
+
+
+def count_outcomes(images, annotations, dropped, samples, objects):
+    """What became of what the annotators found: a row an annotator and outcome, with its count.
+
+    All are the tables of those kinds. The outcomes: images drawn and objects found, each reason
+    to leave one out, and the images and key objects of the study.
+    """
+    annotator = images.set_index("image_id")["annotator"]
+    image_of = samples.set_index("sample_id")["image_id"]
+    told = [
+        ("images drawn", images["image_id"]),
+        ("objects found", annotations["image_id"]),
+        *((f"left out: {why}", rows) for why, rows in _reasons(dropped)),
+        ("images in the study", samples["image_id"]),
+        ("objects in the study", objects["sample_id"].map(image_of)),
+    ]
+    rows = [
+        {"annotator": name, "outcome": outcome, "count": int(count)}
+        for outcome, ids in told
+        for name, count in ids.map(annotator).value_counts(sort=False).items()
+    ]
+    return pd.DataFrame(rows, columns=["annotator", "outcome", "count"])
+
+
+def _reasons(dropped):
+    # what stands behind a colon tells one case from another
+    return dropped.groupby(dropped["reason"].str.split(":").str[0], sort=True)["image_id"]
 
 
 def _damaged(dropped):

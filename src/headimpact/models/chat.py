@@ -1,10 +1,13 @@
 """The conversation of families that have a chat template."""
 
+import json
+from pathlib import Path
+
 from headimpact.models.family import Family
 
 
 class ChatFamily(Family):
-    """A family whose tokenizer carries the checkpoint's own chat template."""
+    """A family whose checkpoint carries a chat template."""
 
     image_text: str  # what the template writes for an image
 
@@ -13,7 +16,31 @@ class ChatFamily(Family):
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": user}]},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
+        if not self.tokenizer.chat_template:
+            raise ValueError(
+                "the checkpoint has no chat template; put its chat_template.jinja in its folder"
+            )
         text = self.tokenizer.apply_chat_template(turns, tokenize=False)
         if text.count(self.image_text) != 1:
             raise ValueError(f"the chat template does not write {self.image_text} for an image")
         return text.replace(self.image_text, self.placeholder(grid))
+
+
+def chat_template(folder):
+    """The chat template that a checkpoint's processor carries (str), or None.
+
+    It lies in chat_template.jinja, in chat_template.json or in processor_config.json, by the
+    checkpoint's age; a tokenizer knows the first of these files alone, and its own configuration.
+    """
+    folder = Path(folder)
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json"):
+        if (folder / name).is_file():
+            try:
+                told = json.loads((folder / name).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{folder / name}: not JSON ({error}); get it anew") from error
+            if told.get("chat_template"):
+                return told["chat_template"]
+    return None

@@ -1,4 +1,4 @@
-"""A checkpoint's family and model, from a folder or a hub id."""
+"""A checkpoint's family and model, from its folder."""
 
 import torch
 from transformers import (
@@ -8,34 +8,56 @@ from transformers import (
     AutoTokenizer,
 )
 
+from headimpact.models.chat import chat_template
+from headimpact.models.hub import fetched_folder
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
 from headimpact.models.qwen2_vl import Qwen2VL
+from headimpact.models.weights import load_weights
 
 FAMILIES = {family.model_type: family for family in (PaliGemma2, Qwen2VL, Idefics3)}
 
 
-def load_family(checkpoint, revision=None):
-    """The Family of a checkpoint (folder or hub id): configuration, tokenizer, image processor.
+def locate(entry, fetched=None):
+    """The folder of one model of a study, and what tells it from any other (dict).
+
+    entry: checkpoint (a folder or a hub id), revision, digest, dtype and device. fetched: for a
+    hub id, the file that tells what was fetched. "auto" is resolved to this machine's dtype and
+    device, a hub's revision to its commit. Raises ValueError if the checkpoint is not there.
+    """
+    device = device_of(entry["device"])
+    identity = {**entry, "device": device, "dtype": dtype_of(entry["dtype"], device)}
+    if not fetched:
+        return entry["checkpoint"], identity
+    folder, identity["commit"] = fetched_folder(fetched)
+    return str(folder), identity
+
+
+def load_family(folder):
+    """The Family of a checkpoint's folder: configuration, tokenizer, image processor.
 
     Raises ValueError if no file of headimpact.models knows its model type.
     """
-    config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+    config = AutoConfig.from_pretrained(folder)
+    family = family_of(config, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = chat_template(folder) or tokenizer.chat_template
+    # the PIL backend computes the same on every machine and needs no torchvision
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    return family(config, tokenizer, processor)
+
+
+def family_of(config, name):
+    """The Family class of a configuration; ValueError, with the checkpoint's `name`, if none."""
     if config.model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"{checkpoint}: model type {config.model_type} is none of {known}")
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
-    # the PIL backend computes the same on every machine and needs no torchvision
-    processor = AutoImageProcessor.from_pretrained(checkpoint, revision=revision, backend="pil")
-    return FAMILIES[config.model_type](config, tokenizer, processor)
+        raise ValueError(f"{name}: model type {config.model_type} is none of {known}")
+    return FAMILIES[config.model_type]
 
 
-def load_model(checkpoint, revision=None, dtype="float32", device="cpu"):
-    """The model, in evaluation mode; safetensors only, never code from the checkpoint."""
-    model = AutoModelForImageTextToText.from_pretrained(
-        checkpoint, revision=revision, dtype=dtype, use_safetensors=True
-    )
-    return model.to(device).eval()
+def load_model(folder, dtype="float32", device="cpu"):
+    """The model of a checkpoint's folder, see `load_weights`."""
+    return load_weights(AutoModelForImageTextToText, folder, dtype, device)
 
 
 def device_of(wanted):
@@ -52,12 +74,14 @@ def dtype_of(wanted, device):
     return "bfloat16" if device == "cuda" else "float32"
 
 
-def count_parameters(checkpoint, revision=None):
-    """Parameters, layers and attention heads of a checkpoint, from its configuration alone.
+def count_parameters(configuration):
+    """Parameters, layers and attention heads of a model, from its configuration alone.
 
-    Returns the model on torch's meta device, with tied weights, and these counts (dict).
+    configuration: a checkpoint's folder or its config.json. Returns the model on torch's meta
+    device, with tied weights, and these counts (dict).
     """
-    config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+    config = AutoConfig.from_pretrained(configuration)
+    family_of(config, configuration)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
     model.tie_weights()
@@ -69,12 +93,12 @@ def count_parameters(checkpoint, revision=None):
     }
 
 
-def load(entry):
-    """Model and Family of one model of a study: checkpoint, revision, dtype, device (dict)."""
-    device = device_of(entry["device"])
-    family = load_family(entry["checkpoint"], entry["revision"])
-    dtype = dtype_of(entry["dtype"], device)
-    return load_model(entry["checkpoint"], entry["revision"], dtype, device), family
+def load(folder, identity):
+    """Model and Family of what `locate` gave."""
+    model = load_model(folder, identity["dtype"], identity["device"])
+    # an adapter keeps its base model's name: the checkpoint's, not a place on this machine
+    model.name_or_path = model.config._name_or_path = identity["checkpoint"]
+    return model, load_family(folder)
 
 
 def load_adapter(model, folder):

@@ -6,14 +6,9 @@ from headimpact.dataset.coco import CocoFolder
 
 with job(snakemake):
     params = snakemake.params
-    images = artifacts.read(snakemake.input.images, "images")
+    images = artifacts.read(snakemake.input.images, "images").query("annotator == 'instances'")
     mine = images.iloc[int(snakemake.wildcards.shard) :: params.shards]
     annotations, dropped = annotate(CocoFolder(**params.root), mine, params.description)
-    artifacts.write(
-        snakemake.output.annotations,
-        "annotations",
-        annotations,
-        annotator="instances",
-        code=params.code,
-    )
-    artifacts.write(snakemake.output.dropped, "dropped", dropped, code=params.code)
+    record = {"annotator": "instances", "code": params.code}
+    artifacts.write(snakemake.output.annotations, "annotations", annotations, **record)
+    artifacts.write(snakemake.output.dropped, "dropped", dropped, **record)

@@ -1,0 +1,147 @@
+"""Checkpoints from a hub: whole, at a known commit, and each fault in a line with its mend."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hub import COMMIT, Hub
+
+from headimpact.miniature.checkpoints import MAKERS, save
+
+PROGRAM = """
+import json, sys
+from headimpact.models import hub
+try:
+    print(json.dumps(getattr(hub, sys.argv[1])(*sys.argv[2:]), default=str))
+except (ValueError, OSError) as error:
+    print(error, file=sys.stderr)
+    sys.exit(3)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save(folder, *MAKERS["idefics3"]())
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "modeling_custom.py").write_text("raise SystemExit")
+    return folder
+
+
+def call(home, environment, *arguments):
+    """What a function of headimpact.models.hub gives, in a process of its own."""
+    mine = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**mine, "HF_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def told(done):
+    """The one line with which a call ended."""
+    assert done.returncode == 3, done.stdout + done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert "hf_" not in done.stderr
+    return line
+
+
+def fetched(home, environment, *arguments):
+    done = call(home, environment, "fetch", *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_what_is_fetched_is_told_and_found_again_without_a_network(tmp_path, checkpoint):
+    with Hub({"a/b": checkpoint}).running() as environment:
+        record = fetched(tmp_path, environment, "a/b")
+        assert fetched(tmp_path, environment, "a/b", COMMIT)["commit"] == COMMIT
+    assert record["commit"] == COMMIT and record["revision"] is None
+    # neither pickles nor code
+    names = {path.name for path in checkpoint.iterdir()}
+    assert set(record["files"]) == names - {"pytorch_model.bin", "modeling_custom.py"}
+    weights = (checkpoint / "model.safetensors").stat().st_size
+    assert record["files"]["model.safetensors"] == weights
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    done = call(tmp_path, {"HF_HUB_OFFLINE": "1"}, "fetched_folder", f"{tmp_path}/record.json")
+    folder, commit = json.loads(done.stdout)
+    assert commit == COMMIT and os.path.isfile(f"{folder}/model.safetensors")
+    assert fetched(tmp_path, {"HF_HUB_OFFLINE": "1"}, "a/b") == record
+    assert call(tmp_path, {"HF_HUB_OFFLINE": "1"}, "check_access", "a/b").returncode == 0
+
+
+def test_a_fetch_that_broke_off_is_no_checkpoint_until_it_went_on(tmp_path, checkpoint):
+    hub = Hub({"a/b": checkpoint}, breaks=99)
+    with hub.running() as environment:
+        line = told(call(tmp_path, environment, "fetch", "a/b"))
+        assert line.startswith("a/b: ") and "run again" in line
+        offline = {"HF_HUB_OFFLINE": "1"}
+        assert "not in the hub's cache" in told(call(tmp_path, offline, "check_access", "a/b"))
+        hub.breaks = 1
+        fetched(tmp_path, environment, "a/b")
+    (weights,) = tmp_path.rglob("*.safetensors")
+    assert weights.read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_a_licence_that_is_missing_names_its_page(tmp_path, checkpoint):
+    with Hub({"a/b": checkpoint}, gated=["a/b"]).running() as environment:
+        for function in ("check_access", "fetch"):
+            for token in ({}, {"HF_TOKEN": "hf_other"}):
+                line = told(call(tmp_path, {**environment, **token}, function, "a/b"))
+                assert line == (
+                    "a/b: gated; accept its licence at https://huggingface.co/a/b and set "
+                    "HF_TOKEN to a token of that account"
+                )
+        licensed = {**environment, "HF_TOKEN": "hf_licensed"}
+        assert call(tmp_path, licensed, "check_access", "a/b").returncode == 0
+        fetched(tmp_path, licensed, "a/b")
+        # what is there needs no licence any more
+        assert call(tmp_path, environment, "check_access", "a/b").returncode == 0
+
+
+def test_a_stored_token_is_not_used(tmp_path, checkpoint):
+    (tmp_path / "token").write_text("hf_licensed")
+    with Hub({"a/b": checkpoint}, gated=["a/b"]).running() as environment:
+        assert "gated" in told(call(tmp_path, environment, "fetch", "a/b"))
+
+
+def test_what_the_hub_has_not_is_named(tmp_path, checkpoint):
+    with Hub({"a/b": checkpoint}).running() as environment:
+        for function in ("check_access", "fetch"):
+            line = told(call(tmp_path, environment, function, "a/nosuch"))
+            assert line.startswith("a/nosuch: not at https://huggingface.co/a/nosuch")
+        line = told(call(tmp_path, environment, "fetch", "a/b", "nosuch"))
+        assert line.startswith("a/b: no revision nosuch; see https://huggingface.co/a/b")
+
+
+def test_without_a_network_the_mend_is_told(tmp_path):
+    closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    for environment in ({"HF_HUB_OFFLINE": "1"}, closed):
+        for function in ("check_access", "fetch"):
+            line = told(call(tmp_path, environment, function, "a/b"))
+            assert line.startswith("a/b: ") and ("fetch" in line or "run again" in line)
+
+
+def test_pickles_alone_are_refused(tmp_path, checkpoint):
+    folder = tmp_path / "pickles"
+    folder.mkdir()
+    (folder / "config.json").write_text((checkpoint / "config.json").read_text())
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    with Hub({"a/b": folder}).running() as environment:
+        line = told(call(tmp_path / "home", environment, "fetch", "a/b"))
+    assert line == "a/b: no safetensors; only these are read, name another"
+
+
+def test_a_cache_that_lost_its_weights_is_named(tmp_path, checkpoint):
+    with Hub({"a/b": checkpoint}).running() as environment:
+        record = fetched(tmp_path, environment, "a/b")
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    for weights in tmp_path.rglob("*.safetensors"):
+        weights.unlink()
+    line = told(call(tmp_path, {}, "fetched_folder", str(path)))
+    assert line.startswith(f"a/b: commit {COMMIT} is not whole in the hub's cache")
+    assert f"delete {path}" in line

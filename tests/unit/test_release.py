@@ -1,0 +1,289 @@
+"""The authors' layout: what it holds, its oddities, and that ours can be read as theirs."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from PIL import Image
+
+from headimpact.annotate.release import annotate
+from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.masks import decode, encode
+from headimpact.dataset.release import Release, write
+
+WIDTH, HEIGHT = 40, 30
+
+
+def sample(number, boxes, masks=None, scores=None):
+    """A sample of the release; masks and scores as the authors nest them."""
+    names = [[f"e{number}o{k}m0.npz"] for k in range(boxes)]
+    return {
+        "image_id": 100 + number,
+        "annotation_id": 900 + number,
+        "annotation_full_text": f"Caption {number}. ",
+        "image_file_name": f"{number:012d}.jpg",
+        "image_coco_url": f"http://images.cocodataset.org/val2017/{number:012d}.jpg",
+        "grounding": {
+            "bboxes": [[1.5, 2.5, 20.25, 10.0 + k] for k in range(boxes)],
+            "labels": [f"a thing {k % 2}" for k in range(boxes)],
+            "masks_scores": [[0.5 + k / 8] for k in range(boxes)] if scores is None else scores,
+            "masks_file_name": names if masks is None else masks,
+        },
+    }
+
+
+def rectangle(k):
+    mask = np.zeros((HEIGHT, WIDTH))
+    mask[2 : 10 + k, 1:20] = 1
+    return mask
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A release with the oddities of the real one: no box at all, boxes without any mask."""
+    samples = [sample(0, 3), sample(1, 0), sample(2, 4, masks=[], scores=[]), sample(3, 1)]
+    (tmp_path / "masks").mkdir()
+    for number, boxes in ((0, 3), (3, 1)):
+        for k in range(boxes):
+            path = tmp_path / "masks" / f"e{number}o{k}m0.npz"
+            scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(rectangle(k)))
+    (tmp_path / "dataset_masks.json").write_text(json.dumps(samples))
+    return tmp_path, samples
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photographs/val2017"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"{number:012d}.jpg")
+    return CocoFolder(folder.parent, "val2017")
+
+
+def drawn(release):
+    sizes = {"width": WIDTH, "height": HEIGHT, "annotator": "release"}
+    return release.samples().assign(**sizes)
+
+
+def test_samples_and_objects_are_those_of_the_file(published):
+    release = Release(published[0])
+    release.check()
+    samples = release.samples()
+    assert samples["image_id"].tolist() == [100, 101, 102, 103]
+    assert samples["caption"][0] == "Caption 0. "
+    objects = release.objects()
+    assert objects["image_id"].tolist() == [100] * 3 + [102] * 4 + [103]
+    assert objects["confidence"][:3].tolist() == [0.5, 0.625, 0.75]
+    assert objects.loc[2, ["x0", "y0", "x1", "y1"]].tolist() == [1.5, 2.5, 20.25, 12.0]
+    bare = objects[objects["image_id"] == 102]
+    assert bare["mask"].isna().all() and bare["confidence"].isna().all()
+
+
+def test_oddities_are_left_out_and_counted_and_nothing_is_filtered(published, photographs):
+    release = Release(published[0])
+    annotations, dropped = annotate(photographs, drawn(release), release)
+    assert dropped["reason"].value_counts().to_dict() == {"box without a mask": 4, "no box": 1}
+    assert dropped["image_id"].tolist() == [101] + [102] * 4
+    assert annotations["confidence"].tolist() == [0.5, 0.625, 0.75, 0.5]
+    assert annotations["description"].tolist() == [f"a thing {k}" for k in (0, 1, 0, 0)]
+    for k, counts in enumerate(annotations["mask"][:3]):
+        assert (decode(counts, HEIGHT, WIDTH) == rectangle(k)).all()
+
+
+@pytest.mark.parametrize("masks", [[], [[], [], [], []], [["e2o0m0.npz"]]])
+def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks):
+    root, samples = published
+    samples[2]["grounding"]["masks_file_name"] = masks
+    samples[2]["grounding"]["masks_scores"] = [[0.9]] * len(masks)
+    (root / "dataset_masks.json").write_text(json.dumps(samples))
+    objects = Release(root).objects()
+    there = objects[objects["image_id"] == 102]["mask"].notna().tolist()
+    assert there == [bool(masks and masks[0]), False, False, False]
+
+
+def test_a_mask_of_another_size_is_left_out(published, photographs):
+    release = Release(published[0])
+    other = scipy.sparse.csr_matrix(np.ones((HEIGHT + 1, WIDTH)))
+    scipy.sparse.save_npz(published[0] / "masks/e3o0m0.npz", other)
+    _, dropped = annotate(photographs, drawn(release), release)
+    assert "mask of another size than its image" in dropped["reason"].tolist()
+
+
+def spoiled(content, name):
+    def change(path):
+        path.write_bytes(content(path.read_bytes()))
+
+    change.__name__ = name
+    return change
+
+
+def beyond(path):
+    """Indices that lie outside the matrix, which scipy does not look at when it reads."""
+    matrix = scipy.sparse.csr_matrix(rectangle(0))
+    indices = matrix.indices.copy()
+    indices[-1] = 10**6
+    parts = {"data": matrix.data, "indices": indices, "indptr": matrix.indptr}
+    np.savez(path, format=b"csr", shape=np.array(matrix.shape), **parts)
+
+
+def pickled(path):
+    np.savez(path, format=b"csr", shape=np.array([{"a": 1}], dtype=object), data=np.ones(1))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoiled(lambda content: content[:200], "truncated"),
+        spoiled(lambda content: b"", "empty"),
+        spoiled(lambda content: b"<html>not found</html>", "another file"),
+        beyond,
+        pickled,
+        Path.unlink,
+    ],
+)
+def test_a_damaged_mask_is_named(published, photographs, spoil):
+    release = Release(published[0])
+    path = published[0] / "masks/e0o1m0.npz"
+    spoil(path)
+    with pytest.raises(ValueError, match=r"e0o1m0\.npz: not a readable mask .*; get it anew"):
+        annotate(photographs, drawn(release), release)
+
+
+def put(*keys, value):
+    def change(samples):
+        place = samples[0]
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return change
+
+
+FAULTS = {
+    "image_id is no int": put("image_id", value="7"),
+    "an id below 0": put("annotation_id", value=-1),
+    "annotation_full_text is no str": put("annotation_full_text", value=None),
+    "grounding is no dict": put("grounding", value=[]),
+    "grounding lacks one of": put("grounding", "labels", value=None),
+    "2 bboxes for 3 labels": put("grounding", "bboxes", value=[[0, 0, 1, 1]] * 2),
+    "a box is not four numbers": put("grounding", "bboxes", 0, value=[0, 0, 1]),
+    "a label is no text": put("grounding", "labels", 0, value=3),
+    "'../../x.npz' is not the name": put("grounding", "masks_file_name", 0, value=["../../x.npz"]),
+    "score is no number": put("grounding", "masks_scores", 0, value=["high"]),
+}
+
+
+@pytest.mark.parametrize("told", FAULTS)
+def test_a_file_of_another_form_is_named(published, told):
+    root, samples = published
+    changed = copy.deepcopy(samples)
+    FAULTS[told](changed)
+    (root / "dataset_masks.json").write_text(json.dumps(changed))
+    for read in (Release(root).samples, Release(root).objects):
+        with pytest.raises(ValueError, match=r"dataset_masks\.json: sample 0: .*get it anew") as e:
+            read()
+        assert told in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[1]", b"\xff\xfe"])
+def test_what_is_no_release_is_named(published, content):
+    (published[0] / "dataset_masks.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"dataset_masks\.json: .*; get it anew"):
+        Release(published[0]).samples()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"annotator.release: no .*dataset_masks.json"):
+        Release(tmp_path).check()
+
+
+def form(value):
+    """The form of nested JSON: keys and types, of a list that of its entries."""
+    if isinstance(value, dict):
+        return {key: form(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [form(value[0])] if value else []
+    return type(value).__name__
+
+
+def test_what_we_write_reads_as_what_we_had(tmp_path, photographs):
+    images = pd.DataFrame(
+        {"image_id": [5, 6], "file_name": ["a.jpg", "b.jpg"], "width": WIDTH, "height": HEIGHT}
+        | {"caption_id": [50, 60], "caption": ["One", "Two"], "annotator": "florence2_sam2"}
+    )
+    box = {"x0": 0.25, "y0": 1.0, "x1": 20.5, "y1": 9.0}
+    annotations = pd.DataFrame(
+        {"image_id": 5, "description": f"a {k}", **box, "mask": encode(rectangle(k) > 0)}
+        | {"confidence": 0.5 + k / 8}
+        for k in range(3)
+    )
+    write(tmp_path / "ours", images, annotations, "http://images.cocodataset.org/val2017")
+    release = Release(tmp_path / "ours")
+    release.check()
+    assert release.samples()[["image_id", "caption_id", "caption"]].to_numpy().tolist() == [
+        [5, 50, "One"],
+        [6, 60, "Two"],
+    ]
+    back = release.objects()
+    assert back["image_id"].tolist() == [5, 5, 5]
+    columns = ["description", "x0", "y0", "x1", "y1", "confidence"]
+    pd.testing.assert_frame_equal(back[columns], annotations[columns])
+    for k, name in enumerate(back["mask"]):
+        assert (release.mask(name) == rectangle(k)).all()
+    told = json.loads((tmp_path / "ours/dataset_masks.json").read_text())
+    assert form(told) == form([sample(0, 3)])
+
+
+def released():
+    root = os.environ.get("HEADIMPACT_RELEASE")
+    if not root:
+        pytest.skip("HEADIMPACT_RELEASE names no folder with the authors' release")
+    return Path(root)
+
+
+def test_the_real_release_is_read_whole():
+    root = released()
+    release = Release(root)
+    release.check()
+    told = json.loads((root / "dataset_masks.json").read_text())
+    assert len(release.samples()) == len(told)
+    objects = release.objects()
+    assert len(objects) == sum(len(one["grounding"]["bboxes"]) for one in told)
+    for name in objects["mask"].dropna():
+        mask = release.mask(name)
+        assert mask.dtype == bool and mask.ndim == 2
+
+
+def test_ours_has_the_form_of_the_real_release(tmp_path):
+    root, coco = released(), os.environ.get("HEADIMPACT_COCO")
+    if not coco:
+        pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
+    folder, release = CocoFolder(coco, "val2017"), Release(root)
+    sizes = folder.captions().drop_duplicates("image_id")[["image_id", "width", "height"]]
+    images = release.samples().merge(sizes, on="image_id").assign(annotator="release")
+    annotations, dropped = annotate(folder, images, release)
+    assert len(images) and len(annotations) + len(dropped) >= len(images)
+    write(tmp_path / "ours", images, annotations, "http://images.cocodataset.org/val2017")
+    ours = json.loads((tmp_path / "ours/dataset_masks.json").read_text())
+    theirs = json.loads((root / "dataset_masks.json").read_text())
+    assert form(ours) == form(theirs)
+    # of a release without oddities all but the files' numbers comes back to the last digit
+    by_image = {one["image_id"]: one for one in theirs}
+    for one in ours:
+        wanted = by_image[one["image_id"]]
+        for part in ("bboxes", "labels", "masks_scores"):
+            assert one["grounding"][part] == wanted["grounding"][part]
+        for (mine,), (name,) in zip(
+            one["grounding"]["masks_file_name"],
+            wanted["grounding"]["masks_file_name"],
+            strict=True,
+        ):
+            left = scipy.sparse.load_npz(tmp_path / "ours/masks" / mine)
+            right = scipy.sparse.load_npz(root / "masks" / name)
+            assert (left != right).nnz == 0 and left.dtype.kind == right.dtype.kind == "f"
+            assert type(left) is type(right) and left.shape == right.shape

@@ -1,0 +1,30 @@
+from job import job
+
+from headimpact import artifacts
+from headimpact.annotate.florence2 import Grounder
+from headimpact.annotate.grounding import annotate
+from headimpact.annotate.sam2 import Segmenter
+from headimpact.dataset.coco import CocoFolder
+from headimpact.models.load import locate
+
+with job(snakemake):
+    params = snakemake.params
+    images = artifacts.read(snakemake.input.images, "images").query("annotator == 'florence2_sam2'")
+    mine = images.iloc[int(snakemake.wildcards.shard) :: params.shards]
+    grounder, grounds = locate(params.grounder, snakemake.input.get("grounder"))
+    segmenter, segments = locate(params.segmenter, snakemake.input.get("segmenter"))
+    annotations, dropped = annotate(
+        CocoFolder(**params.root),
+        mine,
+        Grounder(grounder, grounds["device"]),
+        Segmenter(segmenter, segments["device"]),
+        params.batch,
+    )
+    record = {
+        "annotator": "florence2_sam2",
+        "grounder": grounds,
+        "segmenter": segments,
+        "code": params.code,
+    }
+    artifacts.write(snakemake.output.annotations, "annotations", annotations, **record)
+    artifacts.write(snakemake.output.dropped, "dropped", dropped, **record)

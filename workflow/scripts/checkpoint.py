@@ -1,0 +1,12 @@
+import json
+from pathlib import Path
+
+from job import job
+
+from headimpact.models.hub import fetch
+
+with job(snakemake):
+    wildcards = snakemake.wildcards
+    revision = None if wildcards.revision == "main" else wildcards.revision
+    record = fetch(f"{wildcards.organisation}/{wildcards.name}", revision)
+    Path(snakemake.output.record).write_text(json.dumps(record, indent=1), encoding="utf-8")
