@@ -125,7 +125,7 @@ def refused(server, get):
         message = str(caught.value)
         assert isinstance(caught.value, kind)
         assert len(message.splitlines()) == 1
-        assert server.url in message and "dataset.root" in message
+        assert server.url in message and (" dataset.root" in message or " downloads." in message)
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
         return message
 
@@ -410,7 +410,7 @@ def test_credentials_of_an_address_are_not_told(server, refused, answer, capfd):
     ],
 )
 def test_an_address_that_is_none_is_refused(get, url):
-    with pytest.raises(ValueError, match=r"^dataset\.url: .* is no http or https") as caught:
+    with pytest.raises(ValueError, match=r"^downloads\.coco: .* is no http or https") as caught:
         get(url)
     assert "cret" not in str(caught.value) and len(str(caught.value).splitlines()) == 1
 

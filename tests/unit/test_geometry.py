@@ -1,18 +1,20 @@
 """The tokens whose pixels change under a painted rectangle are those that coverage names."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoConfig
-from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from headimpact.models.idefics3 import Idefics3
-from headimpact.models.paligemma2 import PaliGemma2
-from headimpact.models.qwen2_vl import Qwen2VL
+from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.tokenizers import make_tokenizer
+from headimpact.models.load import load_family
 from headimpact.tokens import coverage
+
+ROOT = Path(__file__).parents[2]
 
 
 def brightness(family, image):
@@ -24,8 +26,10 @@ def brightness(family, image):
         return pixels.reshape(-1, merged * pixels.shape[-1]).mean(-1).numpy()
     tiles = pixels.reshape(-1, *pixels.shape[-3:])
     side = family.grid(*image.size).tiles[0].rows
-    step = tiles.shape[-1] // side
-    blocks = tiles.reshape(len(tiles), 3, side, step, side, step)
+    merged = getattr(family.config, "scale_factor", 1)
+    step = family.config.vision_config.patch_size * merged
+    blocks = tiles[..., : side * step, : side * step]  # what is left is no patch
+    blocks = blocks.reshape(len(tiles), 3, side, step, side, step)
     return blocks.mean((1, 3, 5)).reshape(-1).numpy()
 
 
@@ -55,37 +59,80 @@ def test_miniatures(made, size, box):
     check(made[1], *size, box)
 
 
-def real_size(name):
-    """A family at the real checkpoint's sizes; no tokenizer and no weights are needed."""
-    if name == "paligemma2":
-        config = AutoConfig.for_model("paligemma")
-        config.vision_config.image_size, config.vision_config.patch_size = 448, 14
-        return PaliGemma2(config, None, SiglipImageProcessorPil(size={"height": 448, "width": 448}))
-    if name == "qwen2_vl":
-        config = AutoConfig.for_model("qwen2_vl")
-        return Qwen2VL(config, None, Qwen2VLImageProcessorPil())
-    config = AutoConfig.for_model("idefics3")
-    config.vision_config.image_size, config.vision_config.patch_size = 384, 14
-    config.scale_factor = 3
-    processor = Idefics3ImageProcessorPil(
-        size={"longest_edge": 1536}, max_image_size={"longest_edge": 384}
-    )
-    return Idefics3(config, None, processor)
+# as the checkpoints have them on the hub
+PROCESSORS = {
+    "paligemma2-3b-mix-448": {
+        "image_processor_type": "SiglipImageProcessor",
+        "processor_class": "PaliGemmaProcessor",
+        "image_seq_length": 1024,
+        "size": {"height": 448, "width": 448},
+        "resample": 3,
+    },
+    "qwen2-vl-2b-instruct": {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2VLProcessor",
+        **{"min_pixels": 3136, "max_pixels": 12845056},
+        **{"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2},
+    },
+    "smolvlm-instruct": {
+        "image_processor_type": "Idefics3ImageProcessor",
+        "processor_class": "Idefics3Processor",
+        "do_image_splitting": True,
+        "size": {"longest_edge": 1536},
+        "max_image_size": {"longest_edge": 384},
+        "resample": 1,
+    },
+}
+MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
+TOKENIZERS = dict(zip(PROCESSORS, ("paligemma2", "qwen2_vl", "idefics3"), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "tokens", "tiles"),
-    [("paligemma2", 1024, 1), ("qwen2_vl", 391, 1), ("idefics3", 1053, 13)],
-)
-def test_a_photograph_at_the_real_sizes(name, tokens, tiles):
-    grid = real_size(name).grid(640, 480)
-    assert (grid.tokens, len(grid.tiles)) == (tokens, tiles)
+@pytest.fixture(scope="module", params=PROCESSORS)
+def real_size(request, tmp_path_factory):
+    """A family at the real checkpoint's sizes, read from a folder as the hub has it."""
+    name, folder = request.param, tmp_path_factory.mktemp("checkpoint")
+    shutil.copy(ROOT / f"resources/configurations/{name}.json", folder / "config.json")
+    content = json.dumps({**PROCESSORS[name], **MEAN})
+    (folder / "preprocessor_config.json").write_text(content)
+    make_tokenizer(TOKENIZERS[name]).save_pretrained(folder)
+    return load_family(folder)
 
 
-@pytest.mark.parametrize("name", ["paligemma2", "qwen2_vl"])
-@pytest.mark.parametrize("size", [(640, 480), (200, 145), (427, 640)])
-def test_real_sizes(name, size):
-    check(real_size(name), *size, BOXES[0])
+TOKENS = {  # of 640x480, 480x640, 200x145, 640x640, 427x640
+    "paligemma": [1024] * 5,
+    "qwen2_vl": [23 * 17, 17 * 23, 7 * 5, 23 * 23, 15 * 23],
+    # twelve tiles and the whole image; a square has sixteen
+    "idefics3": [13 * 81, 13 * 81, 13 * 81, 17 * 81, 13 * 81],
+}
+REAL = [(640, 480), (480, 640), (200, 145), (640, 640), (427, 640)]
+
+
+def test_photographs_at_the_real_sizes(real_size):
+    grids = [real_size.grid(*size) for size in REAL]
+    assert [grid.tokens for grid in grids] == TOKENS[real_size.model_type]
+    for grid, (width, height) in zip(grids, REAL, strict=True):
+        whole = grid.rectangles[slice(*grid.spans[-1])]
+        assert whole.min(0)[:2].tolist() == [0, 0]
+        # 27 patches of 14 pixels leave 6 of SmolVLM's 384 unseen
+        seen = 378 / 384 if real_size.model_type == "idefics3" else 1
+        assert whole.max(0)[2:].tolist() == pytest.approx([seen * width, seen * height])
+
+
+@pytest.mark.parametrize("size", REAL)
+def test_real_sizes(real_size, size):
+    check(real_size, *size, BOXES[0])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (200, 145)])
+def test_grey_photographs_are_like_any_other(real_size, tmp_path, size):
+    (tmp_path / "x").mkdir()
+    values = np.random.default_rng(0).integers(0, 256, size[::-1], dtype=np.uint8)
+    Image.fromarray(values, mode="L").save(tmp_path / "x/grey.png")
+    image = CocoFolder(tmp_path, "x").image("grey.png")
+    tensors = real_size.pixels([image])
+    colour = real_size.pixels([Image.fromarray(np.stack([values] * 3, -1))])
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, colour[name])
 
 
 def test_positions_are_the_models_own(made, photo):

@@ -28,13 +28,19 @@ class Idefics3(ChatFamily):
         blank = Image.new("RGB", (width, height))
         batch = self.image_processor(images=[[blank]], return_row_col_info=True)
         rows, columns = batch["rows"][0][0], batch["cols"][0][0]
-        side, across, down = self._side, width / max(columns, 1), height / max(rows, 1)
+        across, down = width / max(columns, 1), height / max(rows, 1)
         tiles = [
-            Tile(side, side, (c * across, r * down, (c + 1) * across, (r + 1) * down))
+            self._tile(c * across, r * down, across, down)
             for r in range(rows)
             for c in range(columns)
         ]
-        return TokenGrid((*tiles, Tile(side, side, (0, 0, width, height))))
+        return TokenGrid((*tiles, self._tile(0, 0, width, height)))
+
+    def _tile(self, x, y, width, height):
+        # patches leave out what is left of a tile at its right and bottom: 6 of SmolVLM's 384
+        vision, side = self.config.vision_config, self._side
+        seen = side * self.config.scale_factor * vision.patch_size / vision.image_size
+        return Tile(side, side, (x, y, x + seen * width, y + seen * height))
 
     def placeholder(self, grid):
         # as Idefics3Processor writes it
