@@ -41,9 +41,10 @@ def check_study(name, study):
     _check_dataset(where, study)
     for model, entry in study["models"].items():
         _check_checkpoint(f"{where}.models.{model}", entry["checkpoint"])
-        if entry["configuration"] and not Path(entry["configuration"]).is_file():
+        told = entry["configuration"]
+        if told and not Path(told, "config.json").is_file():
             raise ValueError(
-                f"{where}.models.{model}.configuration: no file {entry['configuration']}; "
+                f"{where}.models.{model}.configuration: no config.json in {told}; "
                 f"correct the path or leave the key out"
             )
     if "florence2_sam2" in annotators(study).values():

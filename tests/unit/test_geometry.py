@@ -59,42 +59,27 @@ def test_miniatures(made, size, box):
     check(made[1], *size, box)
 
 
-# as the checkpoints have them on the hub
-PROCESSORS = {
-    "paligemma2-3b-mix-448": {
-        "image_processor_type": "SiglipImageProcessor",
-        "processor_class": "PaliGemmaProcessor",
-        "image_seq_length": 1024,
-        "size": {"height": 448, "width": 448},
-        "resample": 3,
-    },
-    "qwen2-vl-2b-instruct": {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2VLProcessor",
-        **{"min_pixels": 3136, "max_pixels": 12845056},
-        **{"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2},
-    },
-    "smolvlm-instruct": {
-        "image_processor_type": "Idefics3ImageProcessor",
-        "processor_class": "Idefics3Processor",
-        "do_image_splitting": True,
-        "size": {"longest_edge": 1536},
-        "max_image_size": {"longest_edge": 384},
-        "resample": 1,
-    },
+TOKENIZERS = {
+    "paligemma2-3b-mix-448": "paligemma2",
+    "qwen2-vl-2b-instruct": "qwen2_vl",
+    "smolvlm-instruct": "idefics3",
 }
-MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
-TOKENIZERS = dict(zip(PROCESSORS, ("paligemma2", "qwen2_vl", "idefics3"), strict=True))
 
 
-@pytest.fixture(scope="module", params=PROCESSORS)
+@pytest.fixture(scope="module", params=TOKENIZERS)
 def real_size(request, tmp_path_factory):
     """A family at the real checkpoint's sizes, read from a folder as the hub has it."""
-    name, folder = request.param, tmp_path_factory.mktemp("checkpoint")
-    shutil.copy(ROOT / f"resources/configurations/{name}.json", folder / "config.json")
-    content = json.dumps({**PROCESSORS[name], **MEAN})
-    (folder / "preprocessor_config.json").write_text(content)
-    make_tokenizer(TOKENIZERS[name]).save_pretrained(folder)
+    folder = tmp_path_factory.mktemp("checkpoint") / "it"
+    shutil.copytree(ROOT / "resources/configurations" / request.param, folder)
+    tokenizer = make_tokenizer(TOKENIZERS[request.param])
+    tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    key = "image_token_index" if "image_token_index" in config else "image_token_id"
+    with pytest.raises(ValueError, match=f"is not token {config[key]} of its tokenizer"):
+        load_family(folder)
+    image = "<|image_pad|>" if config["model_type"] == "qwen2_vl" else "<image>"
+    config[key] = tokenizer.convert_tokens_to_ids(image)
+    (folder / "config.json").write_text(json.dumps(config))
     return load_family(folder)
 
 

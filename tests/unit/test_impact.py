@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import plain
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_pass import plain
 
 from headimpact.attend import attend
 from headimpact.dataset.masks import encode

@@ -7,9 +7,8 @@ import pytest
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import load_family
 
-QUESTION = (
-    "What is shown in this photo?\nChoose one of the options:\nA) a cat B) a dog C) a hat D) tea"
-)
+OPTIONS = "A) a cat B) a dog C) a hat D) tea"
+QUESTION = f"What is shown in this photo?\nChoose one of the options:\n{OPTIONS}"
 PATCHES = "<|image_pad|>" * 9 * 9
 TILE = "<image>" * 9
 DESCRIBED = {
@@ -27,7 +26,7 @@ DESCRIBED = {
     "Assistant: This is a photo of a cat.<end_of_utterance>\n",
 }
 ASKED = {
-    "paligemma2": "answer en\nA) a cat B) a dog C) a hat D) tea\nB.",
+    "paligemma2": f"answer en\n{OPTIONS}\nB.",
     "qwen2_vl": f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\nB.<|im_end|>\n",
     "idefics3": f"<fake_token_around_image>{QUESTION}<end_of_utterance>\n"
     "Assistant: B.<end_of_utterance>\n",
@@ -86,7 +85,7 @@ def test_without_a_chat_template_the_mend_is_told(tmp_path):
     model, family = MAKERS["qwen2_vl"]()
     save(tmp_path, model, family)
     (tmp_path / "chat_template.jinja").unlink()
-    with pytest.raises(ValueError, match="no chat template; put its chat_template.jinja"):
+    with pytest.raises(ValueError, match=r"no chat template; put its chat_template\.jinja"):
         load_family(tmp_path).description(family.grid(108, 108), "a cat")
 
 
@@ -101,7 +100,5 @@ def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path):
     gone = next(name for name in weights if name.endswith("layers.3.self_attn.k_proj.weight"))
     del weights[gone]
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(
-        ValueError, match="1 weights of Qwen2VL.* are missing, among them .*layers.3"
-    ):
+    with pytest.raises(ValueError, match=r"1 weights of Qwen2VL.* missing, among them .*layers\.3"):
         load_model(tmp_path)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import plain
+from plain_pass import plain
 
 from headimpact.scoring import score
 

@@ -59,7 +59,66 @@ CASES = {
         coco("nowhere"),
         "studies.tiny: dataset.root: no folder nowhere",
     ),
+    "another part of COCO than is downloaded": (
+        lambda study: study.update(dataset={"kind": "coco", "subset": "train2017"}),
+        "studies.tiny.dataset.root: missing; only val2017 is downloaded, name the folder that",
+    ),
+    "scenes without a number": (
+        lambda study: study.update(dataset={"kind": "scenes"}),
+        "studies.tiny.dataset.images: missing; say how many scenes to draw",
+    ),
+    "a CSV that is not there": (
+        lambda study: study.update(
+            dataset={"kind": "captions", "root": ".", "captions": "nowhere.csv"},
+            annotator={"name": "florence2_sam2"},
+        ),
+        "studies.tiny.dataset.captions: no nowhere.csv; name a CSV of file and caption",
+    ),
+    "COCO's masks where there are none": (
+        lambda study: study.update(
+            dataset={"kind": "captions", "root": ".", "captions": "config.yaml"}
+        ),
+        "studies.tiny.annotator.name: instances needs COCO's own masks",
+    ),
+    "an unknown annotator": (
+        lambda study: study.update(annotator={"name": "sam3"}),
+        "studies.tiny.annotator.name: 'sam3' is none of instances, florence2_sam2, release",
+    ),
+    "a release that is not there": (
+        lambda study: study.update(
+            dataset={"kind": "coco"}, annotator={"name": "release", "release": "nowhere"}
+        ),
+        "studies.tiny.annotator.release: no nowhere/dataset_masks.json",
+    ),
+    "neither a folder nor a hub id": (
+        lambda study: study["models"]["qwen2_vl"].update(checkpoint="qwen"),
+        "studies.tiny.models.qwen2_vl.checkpoint: qwen is neither a folder nor a hub id such as",
+    ),
+    "a configuration that is not there": (
+        lambda study: study["models"]["qwen2_vl"].update(configuration="nowhere"),
+        "studies.tiny.models.qwen2_vl.configuration: no config.json in nowhere",
+    ),
+    "published layers of a model that the paper has not": (
+        lambda study: study.update(layer_choice="published", setups=TOP_4),
+        "studies.tiny.models.qwen2_vl.published: missing; say which model of the paper's Table 3",
+    ),
+    "published layers of a model that is misspelt": (
+        lambda study: (
+            study.update(layer_choice="published", setups=TOP_4),
+            study["models"]["qwen2_vl"].update(published="Qwen2VL"),
+        ),
+        "studies.tiny.models.qwen2_vl.published: no published layers of Qwen2VL top-4; there are:",
+    ),
+    "published layers of a setup that the paper has not": (
+        lambda study: study.update(layer_choice="published"),
+        "studies.tiny.setups.top-2: the paper has no layers for it; rename it to one of top-4",
+    ),
+    "a revision that is a path": (
+        lambda study: study["models"]["qwen2_vl"].update(revision="refs/pr/3"),
+        "studies.tiny.models.qwen2_vl.revision: 'refs/pr/3' does not match",
+    ),
 }
+TOP_4 = {"top-4": {"layers": "top", "count": 4}}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,6 +160,11 @@ def test_a_folder_with_too_few_images_is_named(plain, tmp_path):
         assert "has 20; lower it" in line
     finally:
         plain.configure(before)
+
+
+def test_a_comparison_with_no_model_of_the_paper_is_named(plain):
+    line = plain.refused("results/tiny/comparison.csv")
+    assert "studies.tiny.models: no model says which of the paper's it is; add published:" in line
 
 
 def test_damaged_images_are_named_counted_and_too_many_end_the_run(project, checkpoints, tmp_path):

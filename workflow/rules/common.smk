@@ -92,30 +92,30 @@ def setup_of(wildcards):
     return setups[wildcards.setup]
 
 
-def layer_choice(study, model, setup):
+def layer_choice(name, model, setup):
     """What decides a setup's layers, so that nothing else of it counts where they matter."""
+    study = checked(name)
     told = study["setups"][setup]
     if study["layer_choice"] == "published" and told["layers"] in ("top", "bottom", "random"):
         from headimpact.published import published_layers  # pandas, that only this needs
 
         try:
-            return {
-                "layers": published_layers(PUBLISHED, study["models"][model]["published"], setup)
-            }
+            published = study["models"][model]["published"]
+            return {"layers": published_layers(PUBLISHED, published, setup)}
         except ValueError as error:
-            stop(error)
+            stop(f"config.yaml: studies.{name}.models.{model}.published: {error}")
     return {key: value for key, value in told.items() if key in ("layers", "count")}
 
 
 def layers_of_setup(wildcards):
     setup_of(wildcards)
-    return layer_choice(study_of(wildcards), wildcards.model, wildcards.setup)
+    return layer_choice(wildcards.study, wildcards.model, wildcards.setup)
 
 
 def layers_of_models(wildcards):
     study = study_of(wildcards)
     return [
-        {setup: layer_choice(study, model, setup) for setup in study["setups"]}
+        {setup: layer_choice(wildcards.study, model, setup) for setup in study["setups"]}
         for model in study["models"]
     ]
 

@@ -149,7 +149,6 @@ rule comparison:
     params:
         titles=titles_of,
         names=published_names,
-        folder=PUBLISHED,
         average_over=part("impact", "average_over"),
         code=fingerprint("comparison", "artifacts"),
     script:

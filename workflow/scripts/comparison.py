@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 from job import job
 
@@ -17,5 +19,5 @@ with job(snakemake):
         for title, path in zip(params.titles, read.impact, strict=True)
         if title in params.names
     }
-    table = compare(params.folder, params.names, tables, intervals)
+    table = compare(Path(read.published[0]).parent, params.names, tables, intervals)
     table.to_csv(snakemake.output.comparison, index=False)

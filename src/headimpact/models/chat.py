@@ -9,8 +9,6 @@ from headimpact.models.family import Family
 class ChatFamily(Family):
     """A family whose checkpoint carries a chat template."""
 
-    image_text: str  # what the template writes for an image
-
     def conversation(self, grid, user, answer):
         turns = [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": user}]},

@@ -66,6 +66,7 @@ class Family(ABC):
     """
 
     model_type: str  # as in the checkpoint's config.json
+    image_text: str  # stands for one visual token, or, in a chat template, for an image
     decoder: str  # path of the language model inside the model class
     prompts: object  # the templates of headimpact.prompts that it was trained with
     prompt_sees_both_ways = False  # whether image and prompt attend to what follows them, too

@@ -1,6 +1,7 @@
 """A checkpoint's family and model, from its folder."""
 
 import torch
+from tokenizers import AddedToken
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -36,12 +37,20 @@ def locate(entry, fetched=None):
 def load_family(folder):
     """The Family of a checkpoint's folder: configuration, tokenizer, image processor.
 
-    Raises ValueError if no file of headimpact.models knows its model type.
+    Raises ValueError if no file of headimpact.models knows its model type, or if configuration
+    and tokenizer do not belong together.
     """
     config = AutoConfig.from_pretrained(folder)
     family = family_of(config, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = chat_template(folder) or tokenizer.chat_template
+    # as the family's own processor does where a tokenizer does not bring it
+    tokenizer.add_tokens(AddedToken(family.image_text, normalized=False, special=True))
+    if tokenizer.convert_tokens_to_ids(family.image_text) != config.image_token_id:
+        raise ValueError(
+            f"{folder}: {family.image_text} is not token {config.image_token_id} of its tokenizer, "
+            f"as config.json says; get the checkpoint's own tokenizer"
+        )
     # the PIL backend computes the same on every machine and needs no torchvision
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     return family(config, tokenizer, processor)

@@ -8,6 +8,7 @@ from headimpact.models.family import Family, Tile, TokenGrid
 
 class PaliGemma2(Family):
     model_type = "paligemma"
+    image_text = "<image>"
     decoder = "model.language_model"
     prompts = prompts.PALIGEMMA
     prompt_sees_both_ways = True
@@ -22,7 +23,7 @@ class PaliGemma2(Family):
         return TokenGrid((Tile(side, side, (0, 0, width, height)),))
 
     def placeholder(self, grid):
-        return "<image>" * grid.tokens
+        return self.image_text * grid.tokens
 
     def encoder_outputs(self, features):
         outputs = super().encoder_outputs(features)
