@@ -219,12 +219,19 @@ def test_missing_weights_are_not_drawn_at_random(copy):
         Grounder(copy)
 
 
+def test_a_checkpoint_that_bans_no_phrase_keeps_them_all(copy):
+    told = json.loads((copy / "processor_config.json").read_text())
+    told.pop("post_processor_config")
+    (copy / "processor_config.json").write_text(json.dumps(told))
+    found = Grounder(copy)._boxes("it<loc_1><loc_2><loc_3><loc_4>", (1000, 1000))
+    assert found == [("it", (1.5, 2.5, 3.5, 4.5))]
+
+
 def test_the_layout_of_microsoft_is_named(copy):
     """Remote code's own: another language model, and no file that tells how to parse."""
     config = json.loads((copy / "config.json").read_text())
     config["text_config"]["model_type"] = "florence2_language"
     (copy / "config.json").write_text(json.dumps(config))
-    (copy / "processor_config.json").unlink()
     with pytest.raises(ValueError, match="copy: not in transformers' own layout"):
         Grounder(copy)
 

@@ -4,6 +4,7 @@ import torch
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
+    Florence2Config,
     Florence2ForConditionalGeneration,
     Florence2Processor,
 )
@@ -90,12 +91,15 @@ class Grounder:
 def _processor(folder):
     # in parts, since Florence2Processor.from_pretrained hands the images' backend to the tokenizer
     # too; PIL's computes the same on every machine and needs no torchvision
-    told, _ = Florence2Processor.get_processor_dict(folder)
-    if "phrase_grounding" not in (told.get("post_processor_config") or {}):
+    told, _ = Florence2Config.get_config_dict(folder)
+    if told.get("text_config", {}).get("model_type") == "florence2_language":
         raise ValueError(
             f"{folder}: not in transformers' own layout; name florence-community's "
             f"checkpoint of Florence-2"
         )
+    told, _ = Florence2Processor.get_processor_dict(folder)
+    # a checkpoint that does not say which phrases are none keeps them all
+    told["post_processor_config"] = told.get("post_processor_config") or {"phrase_grounding": {}}
     images = AutoImageProcessor.from_pretrained(folder, backend="pil")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return Florence2Processor.from_args_and_dict([images, tokenizer], told)
