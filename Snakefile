@@ -4,7 +4,10 @@
 configfile: "config.yaml"
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/common/studies.smk"
+include: "workflow/common/datasets.smk"
+include: "workflow/common/checkpoints.smk"
+include: "workflow/common/setups.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/annotate.smk"

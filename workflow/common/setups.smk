@@ -1,0 +1,88 @@
+# The setups of a study: the layers that each trains, its runs and what they wait for.
+
+from headimpact.config import setup_runs, training_of
+
+PUBLISHED = "resources/published"
+
+
+def setup_of(wildcards):
+    setups = study_of(wildcards)["setups"]
+    if wildcards.setup not in setups:
+        stop(
+            f"config.yaml: studies.{wildcards.study}.setups.{wildcards.setup}: missing; "
+            f"add it, or ask for {', '.join(setups)}"
+        )
+    return setups[wildcards.setup]
+
+
+def layer_choice(name, model, setup):
+    """What decides a setup's layers, so that nothing else of it counts where they matter."""
+    study = checked(name)
+    told = study["setups"][setup]
+    if study["layer_choice"] == "published" and told["layers"] in ("top", "bottom", "random"):
+        from headimpact.published import published_layers  # pandas, that only this needs
+
+        try:
+            published = study["models"][model]["published"]
+            return {"layers": published_layers(PUBLISHED, published, setup)}
+        except ValueError as error:
+            stop(f"config.yaml: studies.{name}.models.{model}.published: {error}")
+    return {key: value for key, value in told.items() if key in ("layers", "count")}
+
+
+def layers_of_setup(wildcards):
+    setup_of(wildcards)
+    return layer_choice(wildcards.study, wildcards.model, wildcards.setup)
+
+
+def layers_of_models(wildcards):
+    study = study_of(wildcards)
+    return [
+        {setup: layer_choice(wildcards.study, model, setup) for setup in study["setups"]}
+        for model in study["models"]
+    ]
+
+
+def counted_setups(wildcards):
+    """What of the setups decides how many parameters one of them trains."""
+    setups = part("setups")(wildcards).values()
+    return [{k: v for k, v in setup.items() if k in ("layers", "count")} for setup in setups]
+
+
+def scores_if_needed(wildcards):
+    """The setups that take all layers, or none, wait for no Head Impact."""
+    setup_of(wildcards)
+    if layers_of_setup(wildcards)["layers"] in ("top", "bottom", "random"):
+        return "results/{study}/{model}/head_scores.parquet"
+    return []
+
+
+def adapter_if_any(wildcards):
+    if setup_of(wildcards)["layers"] == "none":
+        return []
+    return "results/{study}/{model}/{setup}/{draw}/adapter"
+
+
+def runs_of(kind):
+    """An input function: the files of that kind of all models and setups, in their order."""
+
+    def files(wildcards):
+        return [
+            f"results/{wildcards.study}/{model}/{setup}/{draw}/{kind}"
+            for model in models_of(wildcards)
+            for setup, draw in setup_runs(study_of(wildcards))
+        ]
+
+    return files
+
+
+def published_names(wildcards):
+    """The paper's name of each model that has one there (dict title: name); none ends the run."""
+    entries = part("models")(wildcards).values()
+    names = {entry["title"]: entry["published"] for entry in entries if entry["published"]}
+    if not names:
+        stop(
+            f"config.yaml: studies.{wildcards.study}.models: no model says which of the paper's it "
+            f"is; add published: to one"
+        )
+    return names
