@@ -106,6 +106,20 @@ def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks):
     assert there == [bool(masks and masks[0]), False, False, False]
 
 
+@pytest.mark.parametrize(
+    "change", [lambda part: part.clear(), lambda part: part.update(dict.fromkeys(part))]
+)
+def test_what_an_image_without_a_box_lacks_is_no_fault(published, photographs, change):
+    root, samples = published
+    change(samples[1]["grounding"])
+    for key in ("masks_scores", "masks_file_name"):
+        samples[2]["grounding"].pop(key)
+    (root / "dataset_masks.json").write_text(json.dumps(samples))
+    release = Release(root)
+    _, dropped = annotate(photographs, drawn(release), release)
+    assert dropped["reason"].value_counts().to_dict() == {"box without a mask": 4, "no box": 1}
+
+
 def test_a_mask_of_another_size_is_left_out(published, photographs):
     release = Release(published[0])
     other = scipy.sparse.csr_matrix(np.ones((HEIGHT + 1, WIDTH)))
@@ -169,7 +183,8 @@ FAULTS = {
     "an id below 0": put("annotation_id", value=-1),
     "annotation_full_text is no str": put("annotation_full_text", value=None),
     "grounding is no dict": put("grounding", value=[]),
-    "grounding lacks one of": put("grounding", "labels", value=None),
+    "grounding.labels is no list": put("grounding", "labels", value={}),
+    "3 bboxes for 0 labels": put("grounding", "labels", value=None),
     "2 bboxes for 3 labels": put("grounding", "bboxes", value=[[0, 0, 1, 1]] * 2),
     "a box is not four numbers": put("grounding", "bboxes", 0, value=[0, 0, 1]),
     "a label is no text": put("grounding", "labels", 0, value=3),

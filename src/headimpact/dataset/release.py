@@ -18,6 +18,7 @@ SAMPLE = {
     "image_file_name": str,
     "grounding": dict,
 }
+# lists an entry a box; an image without a box, or without a mask, may lack them
 PARTS = ("bboxes", "labels", "masks_scores", "masks_file_name")
 
 
@@ -56,7 +57,7 @@ class Release:
         """
         rows = []
         for sample in self._read():
-            found = sample["grounding"]
+            found = _grounding(sample)
             for number, (box, label) in enumerate(
                 zip(found["bboxes"], found["labels"], strict=True)
             ):
@@ -102,9 +103,10 @@ def _problem(sample):
             return f"{key} is no {kind.__name__}"
     if not 0 <= sample["image_id"] < 1 << 63 or not 0 <= sample["annotation_id"] < 1 << 63:
         return "an id below 0 or too large"
-    found = sample["grounding"]
-    if not all(isinstance(found.get(part), list) for part in PARTS):
-        return f"grounding lacks one of {', '.join(PARTS)}"
+    found = _grounding(sample)
+    for part in PARTS:
+        if not isinstance(found[part], list):
+            return f"grounding.{part} is no list"
     if len(found["bboxes"]) != len(found["labels"]):
         return f"{len(found['bboxes'])} bboxes for {len(found['labels'])} labels"
     for box in found["bboxes"]:
@@ -118,6 +120,14 @@ def _problem(sample):
     if not all(map(_finite, _each(found["masks_scores"]))):
         return "a mask's score is no number"
     return None
+
+
+def _grounding(sample):
+    """All PARTS of a sample's grounding."""
+    return {
+        part: [] if sample["grounding"].get(part) is None else sample["grounding"][part]
+        for part in PARTS
+    }
 
 
 def _finite(value):
