@@ -123,10 +123,14 @@ class DescriptionTrainer(Trainer):
 def description_losses(model, family, inputs):
     """Mean loss over the batch's description tokens, and the items' mean losses summed."""
     inputs = dict(inputs)
-    labels, features = inputs.pop("labels"), inputs.pop("features")
+    labels, features = inputs.pop("labels")[:, 1:], inputs.pop("features")
     outputs = family.encoder_outputs(features)
-    logits = model(**inputs, mm_encoder_outputs=outputs, use_cache=False).logits[:, :-1].float()
-    labels = labels[:, 1:]
+    # logits only where a description's token comes next: the vocabulary is the widest layer
+    kept = (labels != IGNORE).any(0).nonzero()[:, 0]
+    labels = labels[:, kept]
+    logits = model(
+        **inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=kept
+    ).logits.float()
     losses = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none"
     ).view(labels.shape)

@@ -106,7 +106,7 @@ def check_access_to_checkpoints():
     missing = [told for path, told in WANTED.items() if not Path(path).exists()]
     if not missing:
         return
-    from headimpact.models.hub import check_access
+    from headimpact.fetch.hub import check_access
 
     for checkpoint, revision in missing:
         try:

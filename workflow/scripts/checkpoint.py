@@ -3,7 +3,7 @@ from pathlib import Path
 
 from job import job
 
-from headimpact.models.hub import fetch
+from headimpact.fetch.hub import fetch
 
 with job(snakemake):
     wildcards = snakemake.wildcards

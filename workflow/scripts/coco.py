@@ -2,7 +2,7 @@ from pathlib import Path
 
 from job import job
 
-from headimpact.dataset.coco_download import download
+from headimpact.fetch.coco import download
 
 with job(snakemake):
     # the mirror is no param: what is fetched is told by its hash, not by its place

@@ -1,6 +1,6 @@
 from job import job
 
-from headimpact.dataset.release_download import fetch
+from headimpact.fetch.release import fetch
 
 with job(snakemake):
     # the mirror is no param: what is fetched is told by its commit, not by its place

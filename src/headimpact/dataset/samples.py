@@ -156,7 +156,8 @@ def count_outcomes(images, annotations, dropped, samples, objects):
     """What became of what the annotators found: a row an annotator and outcome, with its count.
 
     All are the tables of those kinds. The outcomes: images drawn and objects found, each reason
-    to leave one out, and the images and key objects of the study.
+    to leave one out, and the images and key objects of the study; what is missing between them
+    are spare images and further objects of an image.
     """
     annotator = images.set_index("image_id")["annotator"]
     image_of = samples.set_index("sample_id")["image_id"]
@@ -172,7 +173,8 @@ def count_outcomes(images, annotations, dropped, samples, objects):
         for outcome, ids in told
         for name, count in ids.map(annotator).value_counts(sort=False).items()
     ]
-    return pd.DataFrame(rows, columns=["annotator", "outcome", "count"])
+    table = pd.DataFrame(rows, columns=["annotator", "outcome", "count"])
+    return table.sort_values("annotator", kind="stable", ignore_index=True)
 
 
 def _reasons(dropped):

@@ -9,8 +9,8 @@ from transformers import (
     AutoTokenizer,
 )
 
+from headimpact.fetch.hub import fetched_folder
 from headimpact.models.chat import chat_template
-from headimpact.models.hub import fetched_folder
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
 from headimpact.models.qwen2_vl import Qwen2VL

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from headimpact.dataset import archive as module
-from headimpact.dataset.archive import unpack
+from headimpact.fetch import archive as module
+from headimpact.fetch.archive import unpack
 
 PHOTO = random.Random(0).randbytes(3000) * 2
 

@@ -12,7 +12,7 @@ from headimpact.miniature.checkpoints import MAKERS, save
 
 PROGRAM = """
 import json, sys
-from headimpact.models import hub
+from headimpact.fetch import hub
 try:
     print(json.dumps(getattr(hub, sys.argv[1])(*sys.argv[2:]), default=str))
 except (ValueError, OSError) as error:
@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory):
 
 
 def call(home, environment, *arguments):
-    """What a function of headimpact.models.hub gives, in a process of its own."""
+    """What a function of headimpact.fetch.hub gives, in a process of its own."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from headimpact.dataset.release import Release
-from headimpact.dataset.release_download import fetch
+from headimpact.fetch.release import fetch
 
 
 def git(folder, *arguments):

@@ -4,9 +4,9 @@ import csv
 import re
 from pathlib import Path
 
-from headimpact.dataset.archive import unpack
 from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.download import fetch
+from headimpact.fetch.archive import unpack
+from headimpact.fetch.http import fetch
 
 WANTED = re.compile(r"annotations/(captions|instances)_val2017\.json|val2017/\d+\.jpg")
 

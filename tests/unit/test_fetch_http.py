@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from headimpact.dataset import download
+from headimpact.fetch import http as download
 
 BODY = random.Random(0).randbytes(20 * download.CHUNK + 77)
 SIZE, MD5 = len(BODY), hashlib.md5(BODY).hexdigest()
@@ -225,7 +225,7 @@ def test_a_whole_partial_file_needs_no_server(server, path, partial, get):
 
 def test_a_killed_run_is_resumed(server, path, partial, get):
     server.answers = [{"stop": PART, "stall": True}, {}]
-    code = f"from headimpact.dataset.download import fetch; fetch({server.url!r}, {str(path)!r}, "
+    code = f"from headimpact.fetch.http import fetch; fetch({server.url!r}, {str(path)!r}, "
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}{SIZE}, {MD5!r})"], stderr=subprocess.DEVNULL
     ) as process:
