@@ -129,8 +129,14 @@ def test_no_image_of_the_release_is_drawn_for_another_split():
     assert images["image_id"].is_unique
     # not even one that the impact split did not take
     assert not set(images["image_id"][5:]) & set(range(8))
-    with pytest.raises(ValueError, match="asks for 9 images, the dataset has 8"):
+    with pytest.raises(ValueError, match="9 are wanted for florence2_sam2, the dataset has 8"):
         draw_study({**pools, "florence2_sam2": captions(range(16))}, SIZES, MIXED, 0.0, 3)
+
+
+def test_a_release_that_is_too_small_is_told():
+    pools = {"release": captions(range(4)), "florence2_sam2": captions(range(18))}
+    with pytest.raises(ValueError, match="5 are wanted for release, the release has 4 for it"):
+        draw_study(pools, SIZES, MIXED, 0.0, 3)
 
 
 def test_a_spare_is_drawn_as_far_as_there_are_images():

@@ -64,7 +64,13 @@ def draw_study(pools, sizes, annotators, spare, seed):
         own = captions[~captions["image_id"].isin(taken)]
         wanted = sum(size for split, size in sizes.items() if annotators[split] == annotator)
         there = own["image_id"].nunique()
-        count = max(wanted, min(math.ceil(wanted * (1 + spare)), there))
+        if wanted > there:
+            source = "the release" if annotator == "release" else "the dataset"
+            raise ValueError(
+                f"sampling.images: {wanted} are wanted for {annotator}, {source} has {there} for "
+                f"it; lower sampling.images or its share in sampling.proportions"
+            )
+        count = min(math.ceil(wanted * (1 + spare)), there)
         drawn.append(draw_images(own, count, seed).assign(annotator=annotator))
         taken |= set(captions["image_id"])
     return pd.concat(drawn, ignore_index=True)[SCHEMAS["images"].names]
