@@ -1,8 +1,12 @@
 """What a study of config.yaml asks for, beyond what its schema can say."""
 
+import json
 import re
 from pathlib import Path
 
+# as headimpact.models.load and resources/published have them; neither is read for a look
+MODEL_TYPES = ("idefics3", "paligemma", "qwen2_vl")
+PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 
 
@@ -39,8 +43,20 @@ def check_study(name, study):
     """
     where = f"config.yaml: studies.{name}"
     _check_dataset(where, study)
+    titles = {}
     for model, entry in study["models"].items():
-        _check_checkpoint(f"{where}.models.{model}", entry["checkpoint"])
+        _check_checkpoint(f"{where}.models.{model}", entry["checkpoint"], MODEL_TYPES)
+        first = titles.setdefault(entry["title"], model)
+        if first != model:
+            raise ValueError(
+                f"{where}.models.{model}.title: {entry['title']} is the title of {first} too; "
+                f"tables tell models by it, give it another"
+            )
+        if entry["published"] not in (None, *PUBLISHED_MODELS):
+            raise ValueError(
+                f"{where}.models.{model}.published: {entry['published']} is none of the paper's "
+                f"{', '.join(PUBLISHED_MODELS)}"
+            )
         told = entry["configuration"]
         if told and not Path(told, "config.json").is_file():
             raise ValueError(
@@ -48,8 +64,9 @@ def check_study(name, study):
                 f"correct the path or leave the key out"
             )
     if "florence2_sam2" in annotators(study).values():
-        for part in ("grounder", "segmenter"):
-            _check_checkpoint(f"{where}.annotator.{part}", study["annotator"][part]["checkpoint"])
+        for part, types in (("grounder", ("florence2",)), ("segmenter", ("sam2", "sam2_video"))):
+            checkpoint = study["annotator"][part]["checkpoint"]
+            _check_checkpoint(f"{where}.annotator.{part}", checkpoint, types)
     _check_setups(where, study)
 
 
@@ -77,14 +94,15 @@ def _check_dataset(where, study):
                 raise ValueError(
                     f"{where}.dataset.{key}: no {dataset.get(key) or key}; name {what}"
                 )
-        if "instances" in used:
-            raise ValueError(
-                f"{where}.annotator.name: instances needs COCO's own masks, which a CSV of "
-                f"captions has not; choose florence2_sam2"
-            )
+        for name in ("instances", "release"):
+            if name in used:
+                raise ValueError(
+                    f"{where}.annotator.name: {name} has masks of COCO's own images, none of those "
+                    f"of a CSV; choose florence2_sam2"
+                )
 
 
-def _check_checkpoint(where, checkpoint):
+def _check_checkpoint(where, checkpoint, types):
     if checkpoint.startswith((".", "/", "resources/")) and not is_local(checkpoint):
         raise ValueError(
             f"{where}.checkpoint: no folder {checkpoint}; correct the path or give a hub id"
@@ -94,6 +112,41 @@ def _check_checkpoint(where, checkpoint):
             f"{where}.checkpoint: {checkpoint} is neither a folder nor a hub id such as "
             f"Qwen/Qwen2-VL-2B-Instruct; correct it"
         )
+    if not is_local(checkpoint):
+        return
+    told = _read_json(where, Path(checkpoint, "config.json"))
+    if told.get("model_type") not in types:
+        raise ValueError(
+            f"{where}.checkpoint: {checkpoint} is of model type {told.get('model_type')}, not "
+            f"{' or '.join(types)}; name another"
+        )
+    if not any(Path(checkpoint).glob("*.safetensors")):
+        raise ValueError(
+            f"{where}.checkpoint: no safetensors in {checkpoint}, and nothing else is read; "
+            f"save it with save_pretrained"
+        )
+    if types == MODEL_TYPES and not Path(checkpoint, "preprocessor_config.json").is_file():
+        raise ValueError(
+            f"{where}.checkpoint: no preprocessor_config.json in {checkpoint}; save the image "
+            f"processor there with save_pretrained"
+        )
+
+
+def _read_json(where, path):
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{where}.checkpoint: {path} cannot be read ({error})") from error
+    return told if isinstance(told, dict) else {}
+
+
+def decoder_layers(where, entry):
+    """How many layers the decoder of a model has, or None before its checkpoint is fetched."""
+    folder = entry["configuration"] or entry["checkpoint"]
+    if not Path(folder).is_dir():
+        return None
+    told = _read_json(where, Path(folder, "config.json"))
+    return {**told, **told.get("text_config", {})}.get("num_hidden_layers")
 
 
 def _check_setups(where, study):
@@ -107,8 +160,19 @@ def _check_setups(where, study):
             )
         if chosen and "count" not in entry:
             raise ValueError(f"{where}.setups.{setup}.count: missing; say how many layers")
-        if entry["layers"] == "none" and setup != "original":
-            raise ValueError(f"{where}.setups.{setup}: trains no layer; name it original")
+        if (entry["layers"] == "none") != (setup == "original"):
+            raise ValueError(
+                f"{where}.setups.{setup}: original is the setup that trains no layer "
+                f"(layers: none), and no other is; rename it"
+            )
+        for model, told in study["models"].items():
+            layers = decoder_layers(f"{where}.models.{model}", told)
+            wanted = entry.get("count", 0) * (3 if entry["layers"] == "random" else 1)
+            if chosen and not published and layers is not None and wanted > layers:
+                raise ValueError(
+                    f"{where}.setups.{setup}.count: {entry['count']} {entry['layers']} layers want "
+                    f"a decoder of {wanted}, {model} has {layers}; lower it"
+                )
     for model, entry in study["models"].items():
         if published and entry["published"] is None:
             raise ValueError(
@@ -130,5 +194,13 @@ def one_line(error):
     if error.validator == "enum":
         known = ", ".join(map(str, error.validator_value))
         return f"config.yaml: {where}: {error.instance!r} is none of {known}"
+    if error.validator == "type" and error.validator_value == "number":
+        # YAML reads 1e-4 as text
+        try:
+            return (
+                f"config.yaml: {where}: {error.instance!r} is text; write {float(error.instance)}"
+            )
+        except (TypeError, ValueError):
+            pass
     mend = error.schema.get("description", "see workflow/schemas/config.schema.yaml")
     return f"config.yaml: {where}: {error.message}; {mend}"

@@ -55,13 +55,15 @@ def test_captions_and_upright_sizes_are_coco_s(tmp_path, images, encoding):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name,caption\na.jpg,x\n", "line 1: write the header file,caption"),
-        ("", "line 1: write the header file,caption"),
+        ("name,caption\na.jpg,x\n", "line 1: its columns are ['name', 'caption']; write the"),
+        ("file;caption\na.jpg;x\n", "line 1: its columns are ['file;caption']; write the header"),
+        ("", "line 1: its columns are []; write the header file,caption, with commas"),
+        ("file,caption\na.jpg,a dog, a cat\n", "line 2: more cells than columns; quote a"),
         ("file,caption\n", "no captions; write a row"),
         ("file,caption\na.jpg,x\nb.jpg\n", "line 3: no file or no caption"),
         ("file,caption\na.jpg, \n", "line 2: no file or no caption"),
-        ("file,caption\na.jpg,x\nnowhere.jpg,y\n", "line 3: nowhere.jpg: not a readable image"),
-        ("file,caption\n../a.jpg,x\n", "line 2: ../a.jpg: not a readable image"),
+        ("file,caption\na.jpg,x\nnowhere.jpg,y\n", "line 3: no file "),
+        ("file,caption\n../a.jpg,x\n", "line 2: '../a.jpg': not the name of a file"),
         ('file,caption\na.jpg,"x\n', "not readable as CSV"),
     ],
 )
@@ -70,6 +72,17 @@ def test_a_fault_is_told_in_a_line(tmp_path, images, text, told):
         converted(tmp_path, images, text)
     assert told in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_image_has_one_name(tmp_path, images):
+    table = converted(tmp_path, images, "file,caption\na.jpg,x\n./a.jpg,y\n").captions()
+    assert table["image_id"].tolist() == [0, 0] and set(table["file_name"]) == {"a.jpg"}
+
+
+def test_an_image_that_is_none_is_told(tmp_path, images):
+    (images / "d.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"line 2: d\.jpg: not an image as JPEG, PNG or WebP"):
+        converted(tmp_path, images, "file,caption\nd.jpg,x\n")
 
 
 def test_another_encoding_is_told(tmp_path, images):

@@ -77,6 +77,18 @@ def test_images_may_lie_in_a_folder_of_their_own_and_below_it(folder, tmp_path):
         folder.check_images()
 
 
+def test_transparent_is_white_and_16_bits_are_8(tmp_path):
+    (tmp_path / "x").mkdir()
+    values = np.array([[0, 128, 255], [3, 200, 77]], np.uint8)
+    clear = np.dstack([values] * 3 + [np.array([[255, 0, 255], [128, 255, 0]], np.uint8)])
+    Image.fromarray(clear, "RGBA").save(tmp_path / "x/clear.png")
+    Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "x/deep.png")
+    folder = CocoFolder(tmp_path, "x")
+    seen = np.asarray(folder.image("clear.png"))[..., 0]
+    assert seen.tolist() == [[0, 255, 255], [129, 200, 255]]
+    assert np.asarray(folder.image("deep.png"))[..., 0].tolist() == values.tolist()
+
+
 def test_a_turned_photograph_stands_upright_where_that_is_asked_for(tmp_path):
     (tmp_path / "x").mkdir()
     exif = Image.Exif()

@@ -54,6 +54,18 @@ def test_what_an_interrupted_fetch_left_is_no_hindrance(repository, tmp_path):
     Release(tmp_path / "ours").check()
 
 
+def test_a_path_is_meant_from_where_one_stands(repository, tmp_path, monkeypatch):
+    folder, commit = repository
+    monkeypatch.chdir(folder.parent)
+    fetch(folder.name, commit, "ours")
+    Release(tmp_path / "ours").check()
+
+
+def test_what_is_no_repository_is_told(tmp_path):
+    with pytest.raises(OSError, match=r"fatal: .* not appear to be a git repository"):
+        fetch(str(tmp_path), "c" * 40, tmp_path / "ours")
+
+
 def refused(url, commit, folder):
     with pytest.raises(OSError, match=r"annotator\.release") as error:
         fetch(url, commit, folder)

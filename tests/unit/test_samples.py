@@ -177,11 +177,37 @@ def test_the_release_fills_its_split_as_far_as_it_goes():
     assert (by["annotator"] == by["split"].map(MIXED)).all()
     assert samples["sample_id"].tolist() == list(range(13))
     counts = count_outcomes(images, annotations, dropped, samples, objects)
-    told = counts.set_index(["annotator", "outcome"])["count"]
-    assert told["release", "images drawn"] == 6
-    assert told["release", "left out: no key object"] == 2
-    assert told["release", "images in the study"] == told["release", "objects in the study"] == 4
-    assert told["florence2_sam2", "images in the study"] == 9
+    told = counts.set_index(["annotator", "unit", "outcome"])["count"]
+    assert told["release", "image"].to_dict() == {
+        **{"drawn": 6, "left out: no key object": 2, "not needed": 0, "in the study": 4}
+    }
+    assert told["release", "object"].to_dict() == {"found": 4, "not needed": 0, "in the study": 4}
+    assert told["florence2_sam2", "image"].to_dict() == {
+        **{"drawn": 14, "not needed": 5, "in the study": 9}
+    }
+
+
+def test_the_counts_add_up():
+    images, annotations, _ = tables(8, areas=(3, 2, 1))
+    annotations.loc[annotations.index[:4], "confidence"] = 0.1
+    annotations.loc[annotations.index[4], "mask"] = encode(np.zeros((4, 6), bool))
+    rows = images[["image_id", "file_name"]]
+    gone = rows.iloc[[7]].assign(reason="damaged image: cut")
+    crowd = rows.iloc[[3, 3, 4]].assign(reason="crowd region")
+    annotations = annotations[annotations["image_id"] != rows["image_id"][7]]
+    dropped = pd.concat([gone, crowd], ignore_index=True)
+    samples, objects, lost = make(images, annotations, dropped, keep=dict.fromkeys(SPLITS, 1))
+    counts = count_outcomes(images, annotations, lost, samples, objects)
+    told = counts.set_index(["unit", "outcome"])["count"]
+    assert told["image"].to_dict() == {
+        **{"drawn": 8, "left out: damaged image": 1, "left out: no key object": 1},
+        **{"not needed": 2, "in the study": 4},
+    }
+    assert told["object"].to_dict() == {
+        "found": 24,
+        **{"left out: confidence below 0.85": 4, "left out: crowd region": 3},
+        **{"left out: empty mask": 1, "not needed": 12, "in the study": 4},
+    }
 
 
 def test_a_release_without_a_key_object_is_told():

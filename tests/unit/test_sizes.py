@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from headimpact import config
 from headimpact.finetune import add_adapter
-from headimpact.models.load import count_parameters, family_of
+from headimpact.models.load import FAMILIES, count_parameters, family_of
+from headimpact.published import read
 
 CONFIGURATIONS = Path(__file__).parents[2] / "resources/configurations"
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
@@ -112,6 +114,13 @@ def test_other_sizes_need_no_code(tmp_path, name):
     head = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"])
     widths = (text["num_attention_heads"] + 2 * text["num_key_value_heads"]) * head
     assert trainable == 4 * 8 * (3 * text["hidden_size"] + widths)
+
+
+def test_what_config_checks_by_is_what_there_is():
+    published = read(CONFIGURATIONS.parent / "published", "table3")
+    assert set(config.PUBLISHED_SETUPS) == set(published["setup"])
+    assert list(config.PUBLISHED_MODELS) == list(published["model"].unique())
+    assert list(config.MODEL_TYPES) == sorted(FAMILIES)
 
 
 def test_a_model_of_no_family_is_named(tmp_path):

@@ -78,7 +78,7 @@ CASES = {
         lambda study: study.update(
             dataset={"kind": "captions", "root": ".", "captions": "config.yaml"}
         ),
-        "studies.tiny.annotator.name: instances needs COCO's own masks",
+        "studies.tiny.annotator.name: instances has masks of COCO's own images, none of those of",
     ),
     "an unknown annotator": (
         lambda study: study.update(annotator={"name": "sam3"}),
@@ -107,11 +107,52 @@ CASES = {
             study.update(layer_choice="published", setups=TOP_4),
             study["models"]["qwen2_vl"].update(published="Qwen2VL"),
         ),
-        "studies.tiny.models.qwen2_vl.published: no published layers of Qwen2VL top-4; there are:",
+        "studies.tiny.models.qwen2_vl.published: Qwen2VL is none of the paper's PaliGemma2, Qwen2",
     ),
     "published layers of a setup that the paper has not": (
         lambda study: study.update(layer_choice="published"),
         "studies.tiny.setups.top-2: the paper has no layers for it; rename it to one of top-4",
+    ),
+    "published layers that the model has not": (
+        lambda study: (
+            study.update(layer_choice="published", setups=TOP_4),
+            study["models"]["qwen2_vl"].update(published="Qwen2-VL"),
+        ),
+        "studies.tiny.models.qwen2_vl.published: top-4 trains layer 27, this decoder has 12",
+    ),
+    "more layers than the model has": (
+        lambda study: study["setups"]["random-2"].update(count=5),
+        "studies.tiny.setups.random-2.count: 5 random layers want a decoder of 15, qwen2_vl has 12",
+    ),
+    "two models of one title": (
+        lambda study: study["models"].update(other=study["models"]["qwen2_vl"]),
+        "studies.tiny.models.other.title: QWEN2_VL is the title of qwen2_vl too",
+    ),
+    "an original that is trained": (
+        lambda study: study["setups"].update(original={"layers": "all"}),
+        "studies.tiny.setups.original: original is the setup that trains no layer",
+    ),
+    "no setups": (lambda study: study.update(setups={}), "studies.tiny.setups: {} "),
+    "a checkpoint that is none": (
+        lambda study: study["models"]["qwen2_vl"].update(checkpoint="./workflow"),
+        "studies.tiny.models.qwen2_vl.checkpoint: workflow/config.json cannot be read",
+    ),
+    "a checkpoint of another kind": (
+        lambda study: study.update(
+            annotator={
+                "name": "florence2_sam2",
+                "grounder": {"checkpoint": study["models"]["qwen2_vl"]["checkpoint"]},
+            }
+        ),
+        "qwen2_vl is of model type qwen2_vl, not florence2; name another",
+    ),
+    "a number that YAML reads as text": (
+        lambda study: study.update(training={"learning_rate": "1e-4"}),
+        "studies.tiny.training.learning_rate: '1e-4' is text; write 0.0001",
+    ),
+    "a model's name that is no file's": (
+        lambda study: study["models"].update({"my model": study["models"].pop("qwen2_vl")}),
+        "a name is of letters, digits, _ and -",
     ),
     "a revision that is a path": (
         lambda study: study["models"]["qwen2_vl"].update(revision="refs/pr/3"),

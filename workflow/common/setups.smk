@@ -1,6 +1,6 @@
 # The setups of a study: the layers that each trains, its runs and what they wait for.
 
-from headimpact.config import setup_runs, training_of
+from headimpact.config import decoder_layers, setup_runs, training_of
 
 PUBLISHED = "resources/published"
 
@@ -24,7 +24,11 @@ def layer_choice(name, model, setup):
 
         try:
             published = study["models"][model]["published"]
-            return {"layers": published_layers(PUBLISHED, published, setup)}
+            layers = published_layers(PUBLISHED, published, setup)
+            there = decoder_layers("", study["models"][model])
+            if there is not None and max(layers) >= there:
+                raise ValueError(f"{setup} trains layer {max(layers)}, this decoder has {there}")
+            return {"layers": layers}
         except ValueError as error:
             stop(f"config.yaml: studies.{name}.models.{model}.published: {error}")
     return {key: value for key, value in told.items() if key in ("layers", "count")}

@@ -119,6 +119,6 @@ def report_study():
     lines = [f"results/{name}/ is the study {name}: {STUDIES[name]['title']}." for name in made]
     if any(Path("results").glob("table*.csv")):
         lines.append(f"The tables in results/ are copies of the study {config['default_study']}'s.")
-    if lines:
+    if lines and "paper" in STUDIES:
         lines.append("The paper's: snakemake --cores 4 results/paper/table4.csv")
         print("", *lines, sep="\n", file=sys.stderr)

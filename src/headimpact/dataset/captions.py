@@ -2,7 +2,7 @@
 
 import csv
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import ExifTags, Image
 from tqdm import tqdm
@@ -42,13 +42,20 @@ def _rows(table):
     try:
         with Path(table).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            if not {"file", "caption"} <= set(reader.fieldnames or ()):
-                raise ValueError(f"{table}: line 1: write the header file,caption")
+            found = reader.fieldnames or []
+            if not {"file", "caption"} <= set(found):
+                raise ValueError(
+                    f"{table}: line 1: its columns are {found}; write the header file,caption, "
+                    f"with commas"
+                )
             for row in reader:
+                where = f"{table}: line {reader.line_num}"
                 name, caption = row["file"], (row["caption"] or "").strip()
+                if None in row:
+                    raise ValueError(f"{where}: more cells than columns; quote a caption's commas")
                 if not name or not caption:
-                    raise ValueError(f"{table}: line {reader.line_num}: no file or no caption")
-                yield reader.line_num, name, caption
+                    raise ValueError(f"{where}: no file or no caption")
+                yield reader.line_num, str(PurePosixPath(name)), caption
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table}: not readable as CSV in UTF-8 ({error})") from error
 
@@ -56,8 +63,13 @@ def _rows(table):
 def _size(folder, name, where):
     try:
         path = folder / within(name, folder)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not path.is_file():
+        raise ValueError(f"{where}: no file {path}")
+    try:
         with Image.open(path, formats=FORMATS) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where}: {name}: not a readable image ({error})") from error
+        raise ValueError(f"{where}: {name}: not an image as JPEG, PNG or WebP ({error})") from error

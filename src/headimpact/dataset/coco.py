@@ -125,7 +125,7 @@ class CocoFolder:
             with Image.open(path, formats=FORMATS) as image:
                 if self.upright:
                     image = ImageOps.exif_transpose(image)
-                return image.convert("RGB")
+                return _as_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
 
@@ -171,6 +171,17 @@ class CocoFolder:
                     f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
                 )
         return images
+
+
+def _as_rgb(image):
+    """An image as RGB: 16 bits as 8, what is transparent on white."""
+    if image.mode.startswith("I"):
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
 
 
 def within(file_name, folder):

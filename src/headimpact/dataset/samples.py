@@ -8,6 +8,9 @@ import pandas as pd
 from headimpact.artifacts import SCHEMAS, SPLITS
 from headimpact.dataset.masks import decode
 
+# reasons that leave out an image; all others leave out an object
+WHOLE_IMAGE = ("damaged image", "size differs from the annotation file", "no box", "no key object")
+
 
 def split_sizes(images, proportions):
     """`images` shared out by `proportions` (dict split: number), largest remainder first.
@@ -113,7 +116,7 @@ def make_samples(
     ]
     leave_out(annotations[annotations["area"] == 0], "empty mask")
     annotations = annotations[annotations["area"] > 0]
-    whole = ~images["image_id"].isin(_damaged(dropped))
+    whole = ~images["image_id"].isin(_lost(dropped))
     kept = images["image_id"].isin(annotations["image_id"]) & whole
     leave_out(images[whole & ~kept], "no key object")
     dropped = pd.concat(lost, ignore_index=True)
@@ -150,8 +153,7 @@ def make_samples(
 def _too_few(images, dropped, annotator, wanted, there):
     drawn = images[images["annotator"] == annotator]
     lost = dropped[dropped["image_id"].isin(drawn["image_id"])]
-    counts = lost["reason"].str.split(":").str[0].value_counts()
-    counts = ", ".join(f"{n} {reason}" for reason, n in counts.items())
+    counts = ", ".join(f"{len(ids)} {why}" for why, ids in _reasons(lost) if _of_images(why))
     return (
         f"sampling.images: {wanted} images are wanted, {there} of {len(drawn)} drawn "
         f"remain ({counts}); lower sampling.images or raise sampling.spare"
@@ -159,28 +161,35 @@ def _too_few(images, dropped, annotator, wanted, there):
 
 
 def count_outcomes(images, annotations, dropped, samples, objects):
-    """What became of what the annotators found: a row an annotator and outcome, with its count.
+    """What became of what the annotators found: a table of annotator, unit, outcome and count.
 
-    All are the tables of those kinds. The outcomes: images drawn and objects found, each reason
-    to leave one out, and the images and key objects of the study; what is missing between them
-    are spare images and further objects of an image.
+    All are the tables of those kinds. For images and for objects: how many there were, how many
+    were left out for each reason, how many the study did not need (spare images, further objects
+    of an image), and how many it has. The first is the sum of the others.
     """
     annotator = images.set_index("image_id")["annotator"]
     image_of = samples.set_index("sample_id")["image_id"]
-    told = [
-        ("images drawn", images["image_id"]),
-        ("objects found", annotations["image_id"]),
-        *((f"left out: {why}", rows) for why, rows in _reasons(dropped)),
-        ("images in the study", samples["image_id"]),
-        ("objects in the study", objects["sample_id"].map(image_of)),
-    ]
-    rows = [
-        {"annotator": name, "outcome": outcome, "count": int(count)}
-        for outcome, ids in told
-        for name, count in ids.map(annotator).value_counts(sort=False).items()
-    ]
-    table = pd.DataFrame(rows, columns=["annotator", "outcome", "count"])
-    return table.sort_values("annotator", kind="stable", ignore_index=True)
+    reasons = [(why, ids) for why, ids in _reasons(dropped)]
+    rows = []
+    for name in annotator.unique():
+
+        def count(ids, name=name):
+            return int((ids.map(annotator) == name).sum())
+
+        for unit, there, kept in (
+            ("image", images["image_id"], samples["image_id"]),
+            ("object", annotations["image_id"], objects["sample_id"].map(image_of)),
+        ):
+            left = {w: count(i) for w, i in reasons if _of_images(w) == (unit == "image")}
+            # what an annotator itself left out is not among its annotations
+            before = 0 if unit == "image" else sum(n for w, n in left.items() if not _later(w))
+            total, has = count(there) + before, count(kept)
+            left = {f"left out: {why}": n for why, n in left.items() if n}
+            spare = total - sum(left.values()) - has
+            told = {"drawn" if unit == "image" else "found": total, **left}
+            told |= {"not needed": spare, "in the study": has}
+            rows += [(name, unit, outcome, number) for outcome, number in told.items()]
+    return pd.DataFrame(rows, columns=["annotator", "unit", "outcome", "count"])
 
 
 def _reasons(dropped):
@@ -188,11 +197,19 @@ def _reasons(dropped):
     return dropped.groupby(dropped["reason"].str.split(":").str[0], sort=True)["image_id"]
 
 
-def _damaged(dropped):
-    """The images of which nothing may be used."""
-    reasons = dropped["reason"].str
-    whole = reasons.startswith("damaged image") | reasons.startswith("size differs")
-    return set(dropped.loc[whole, "image_id"])
+def _of_images(reason):
+    """Whether a reason leaves out an image, not one of its objects."""
+    return reason in WHOLE_IMAGE
+
+
+def _later(reason):
+    """Whether a reason leaves out what is among the annotations."""
+    return reason == "empty mask" or reason.startswith("confidence below")
+
+
+def _lost(dropped):
+    """The images that an annotator left out as a whole."""
+    return {image for why, ids in _reasons(dropped) if _of_images(why) for image in ids}
 
 
 def _ordered(mine, order, seed):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -122,5 +122,8 @@ class _Plainly:
             ) from error
         if isinstance(error, HfHubHTTPError | httpx2.HTTPError):
             reason = str(error).strip().splitlines()[0]
-            raise OSError(f"{name}: the hub failed ({reason}); run again, it goes on") from error
+            raise OSError(
+                f"{name}: no folder here, and the hub at {constants.ENDPOINT} failed ({reason}); "
+                f"correct the checkpoint, or run again, it goes on"
+            ) from error
         return False

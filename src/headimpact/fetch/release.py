@@ -19,6 +19,8 @@ def fetch(url, commit, folder):
     the authors committed, or git refuses it. Raises OSError, one line with the mend.
     """
     folder = Path(folder)
+    if "://" not in url and Path(url).exists():
+        url = str(Path(url).resolve())  # git runs in another folder
     if shutil.which("git") is None:
         raise OSError("git is not installed; install it, or name a folder as annotator.release")
     shutil.rmtree(folder, ignore_errors=True)
@@ -49,7 +51,8 @@ def _git(folder, arguments, what):
         env=_environment(),
     )
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["git failed"])[-1]
+        lines = done.stderr.strip().splitlines() or ["git failed"]
+        reason = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
         raise OSError(
             f"{what}: {reason}; run again, set downloads.release to a mirror, or name a folder "
             f"as annotator.release"

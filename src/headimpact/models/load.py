@@ -70,7 +70,9 @@ def load_model(folder, dtype="float32", device="cpu"):
 
 
 def device_of(wanted):
-    """The torch device name for "auto", "cpu" or "cuda"."""
+    """The torch device name for "auto", "cpu" or "cuda"; ValueError for a GPU that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda: torch finds no GPU here; set device: auto or cpu")
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "cpu"
