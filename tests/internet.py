@@ -22,9 +22,8 @@ from headimpact.dataset import release, scenes
 from headimpact.dataset.coco import CocoFolder
 
 
-def make_coco(folder):
-    """COCO val2017 in small: the photographs of HEADIMPACT_COCO, or drawn scenes as JPEG."""
-    real = os.environ.get("HEADIMPACT_COCO")
+def make_coco(folder, real=None):
+    """COCO val2017 in small: the photographs of the folder `real`, or drawn scenes as JPEG."""
     if real:
         shutil.copytree(real, folder, copy_function=shutil.copyfile)
         return
@@ -65,7 +64,7 @@ class Internet:
 
     def __init__(self, folder, checkpoints):
         self.folder, self.coco = folder, folder / "coco"
-        make_coco(self.coco)
+        make_coco(self.coco, os.environ.get("HEADIMPACT_COCO"))
         make_release(folder / "release", self.coco)
         self.commit = commit(folder / "release")
         self.archives = self._archives()

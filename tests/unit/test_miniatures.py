@@ -21,7 +21,7 @@ from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
 from headimpact.evaluate import evaluate, questions
-from headimpact.models.load import load
+from headimpact.models.load import load, locate
 from headimpact.tables import item_values
 
 ROOT = Path(__file__).parents[2]
@@ -75,12 +75,11 @@ def test_it_reads_scenes_that_it_never_saw(name, unseen):
     folder, samples, objects, annotations = unseen
     entry = {
         "checkpoint": str(folder_of(name)),
-        "revision": None,
         "dtype": "float32",
         "device": "cpu",
     }
     asked = questions(samples, objects, annotations, annotations["description"], seed=1)
-    rows = evaluate(*load(entry), folder, samples, objects, asked)
+    rows = evaluate(*load(*locate(entry)), folder, samples, objects, asked)
     values, _ = item_values(pd.DataFrame(rows), "labels")
     accuracy, perplexity = values["accuracy"].mean(), np.exp(values["perplexity"].mean())
     # a perfect observer that does not know which of a scene's objects is meant

@@ -78,6 +78,7 @@ def test_a_missing_licence_ends_the_run_before_any_other_work(project, internet)
 
 def test_all_is_fetched_first_and_nothing_asks_the_network_after_it(made):
     assert not made.connections.exists()
+    assert "The paper's: snakemake --cores 4 results/paper/table4.csv" in made.output
     data = made.folder / "data"
     assert not list(data.rglob("*.zip*")) and not list(data.rglob("*keypoints*"))
     record = json.loads((data / "checkpoints/google/paligemma2-3b-mix-448@main.json").read_text())

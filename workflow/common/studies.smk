@@ -121,4 +121,5 @@ def report_study():
         lines.append(f"The tables in results/ are copies of the study {config['default_study']}'s.")
     if lines and "paper" in STUDIES:
         lines.append("The paper's: snakemake --cores 4 results/paper/table4.csv")
+    if lines:
         print("", *lines, sep="\n", file=sys.stderr)
