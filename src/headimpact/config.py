@@ -125,9 +125,11 @@ def _check_checkpoint(where, checkpoint, types):
             f"{where}.checkpoint: no safetensors in {checkpoint}, and nothing else is read; "
             f"save it with save_pretrained"
         )
-    if types == MODEL_TYPES and not Path(checkpoint, "preprocessor_config.json").is_file():
+    # of these the first holds an image processor alone, the second a whole processor
+    processors = ("preprocessor_config.json", "processor_config.json")
+    if types == MODEL_TYPES and not any(Path(checkpoint, name).is_file() for name in processors):
         raise ValueError(
-            f"{where}.checkpoint: no preprocessor_config.json in {checkpoint}; save the image "
+            f"{where}.checkpoint: no {' or '.join(processors)} in {checkpoint}; save the image "
             f"processor there with save_pretrained"
         )
 
