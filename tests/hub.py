@@ -14,13 +14,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """Checkpoints {id: folder}; what it was asked for stands in `requests`.
 
-    gated: ids that want the token `hf_licensed`. breaks: how many weight files are cut off in
-    the middle before one is sent whole.
+    gated: ids that want the token `hf_licensed`. fails: ids at which the server fails. breaks:
+    how many weight files are cut off in the middle before one is sent whole.
     """
 
-    def __init__(self, checkpoints, gated=(), breaks=0):
+    def __init__(self, checkpoints, gated=(), fails=(), breaks=0):
         self.checkpoints = {name: Path(folder) for name, folder in checkpoints.items()}
-        self.gated, self.breaks, self.requests = gated, breaks, []
+        self.gated, self.fails, self.breaks, self.requests = gated, fails, breaks, []
 
     @contextmanager
     def running(self):
@@ -60,6 +60,8 @@ class Hub:
         name, rest = "/".join(parts[:2]), parts[2:]
         if name not in self.checkpoints:
             return self.refuse(request, 401, "RepoNotFound", body)
+        if name in self.fails:
+            return self.send_error(request, 500, {}, body)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if name in self.gated and token != "hf_licensed" and rest[0] != "revision":
             return self.refuse(request, 403 if token else 401, "GatedRepo", body)
@@ -72,9 +74,10 @@ class Hub:
             return self.send(request, json.dumps({"id": name, "sha": COMMIT}).encode(), {}, body)
         if rest[0] == "tree":
             entries = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size}
-                | {"oid": _etag(file)[:40]}
-                for file in sorted(folder.iterdir())
+                {"type": "file", "path": file.relative_to(folder).as_posix()}
+                | {"size": file.stat().st_size, "oid": _etag(file)[:40]}
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
             ]
             return self.send(request, json.dumps(entries).encode(), {}, body)
         file = folder / "/".join(rest[2:])

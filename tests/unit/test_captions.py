@@ -1,7 +1,7 @@
 """A folder of images and a CSV of captions become COCO's caption file."""
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from headimpact.dataset.captions import write
 from headimpact.dataset.coco import CocoFolder
@@ -16,6 +16,8 @@ def images(tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (50, 20)).save(folder / "Süd/b.jpg", exif=exif)
     Image.new("L", (7, 9)).save(folder / "c.png")
+    Image.new("L", (7, 9)).save(folder / "d.gif")
+    (tmp_path / "out.jpg").write_bytes((folder / "a.jpg").read_bytes())
     return folder
 
 
@@ -27,7 +29,7 @@ def converted(tmp_path, images, text, encoding="utf-8"):
 
 
 GOOD = """file,caption,note
-a.jpg,"A dog, asleep",x
+a.jpg,"A dog,\r\nasleep",x
 Süd/b.jpg,Ein Schiff,
 c.png, grey ,
 a.jpg,A bed,
@@ -39,7 +41,7 @@ def test_captions_and_upright_sizes_are_coco_s(tmp_path, images, encoding):
     folder = converted(tmp_path, images, GOOD, encoding)
     table = folder.captions()
     assert table[["file_name", "caption"]].to_numpy().tolist() == [
-        ["a.jpg", "A dog, asleep"],
+        ["a.jpg", "A dog,\r\nasleep"],
         ["Süd/b.jpg", "Ein Schiff"],
         ["c.png", "grey"],
         ["a.jpg", "A bed"],
@@ -62,8 +64,12 @@ def test_captions_and_upright_sizes_are_coco_s(tmp_path, images, encoding):
         ("file,caption\n", "no captions; write a row"),
         ("file,caption\na.jpg,x\nb.jpg\n", "line 3: no file or no caption"),
         ("file,caption\na.jpg, \n", "line 2: no file or no caption"),
+        ("file,caption\n,x\n", "line 2: no file or no caption"),
         ("file,caption\na.jpg,x\nnowhere.jpg,y\n", "line 3: no file "),
-        ("file,caption\n../a.jpg,x\n", "line 2: '../a.jpg': not the name of a file"),
+        ("file,caption\nnowhere.jpg,x\nnowhere.jpg,y\n", "line 2: no file "),
+        ("file,caption\nSüd,x\n", "line 2: no file "),
+        ("file,caption\n../out.jpg,x\n", "line 2: '../out.jpg': not the name of a file"),
+        ("file,caption\nd.gif,x\n", "line 2: d.gif: not an image as JPEG, PNG or WebP"),
         ('file,caption\na.jpg,"x\n', "not readable as CSV"),
     ],
 )
@@ -72,6 +78,45 @@ def test_a_fault_is_told_in_a_line(tmp_path, images, text, told):
         converted(tmp_path, images, text)
     assert told in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "suffix"), [*((note, "jpg") for note in range(10)), (6, "png"), (6, "webp")]
+)
+def test_a_size_is_that_of_the_image_as_it_is_read(tmp_path, images, orientation, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (50, 20)).save(images / f"e.{suffix}", exif=exif)
+    folder = converted(tmp_path, images, f"file,caption\ne.{suffix},x\n")
+    (row,) = folder.captions().itertuples()
+    assert (row.width, row.height) == folder.image(row.file_name).size
+    assert (row.width == 20) == (orientation in (5, 6, 7, 8))
+
+
+def test_what_was_written_is_replaced(tmp_path, images):
+    converted(tmp_path, images, GOOD)
+    assert len(converted(tmp_path, images, "file,caption\na.jpg,x\n").captions()) == 1
+
+
+def test_a_damaged_image_is_told(tmp_path, images, monkeypatch):
+    whole = bytearray((images / "c.png").read_bytes())
+    whole[36] = 6  # of its 12 bytes, behind which no part begins
+    (images / "c.png").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"captions\.csv: line 5: c\.png: not an image as JPEG"):
+        converted(tmp_path, images, GOOD)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("note", "x" * (2 << 20), zip=True)  # which the library will not unpack
+    Image.new("L", (7, 9)).save(images / "c.png", pnginfo=text)
+    with pytest.raises(ValueError, match=r"captions\.csv: line 5: c\.png: not an image as JPEG"):
+        converted(tmp_path, images, GOOD)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # beyond twice as many it refuses
+    with pytest.raises(ValueError, match=r"captions\.csv: line 3: a\.jpg: not an image as JPEG"):
+        converted(tmp_path, images, GOOD)
+
+
+def test_a_table_that_is_not_there_is_told(tmp_path, images):
+    with pytest.raises(ValueError, match=r"none\.csv: not readable as CSV .*No such file"):
+        write(tmp_path / "out/x.json", tmp_path / "none.csv", images)
 
 
 def test_one_image_has_one_name(tmp_path, images):

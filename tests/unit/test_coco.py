@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
@@ -40,15 +40,36 @@ def test_text_that_no_file_can_hold_is_refused_by_name(folder, part, key):
         folder.captions()
 
 
-def test_an_instance_without_a_description_has_none(folder):
-    edit(folder, "instances", "annotations", description=None)
+@pytest.mark.parametrize("description", [None, 3, "a \ud800"])
+def test_an_instance_without_a_description_has_none(folder, description):
+    edit(folder, "instances", "annotations", description=description)
     descriptions = folder.instances()["description"].tolist()
     assert descriptions[0] is None and all(isinstance(text, str) for text in descriptions[1:])
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "LA"])
-def test_every_mode_comes_as_rgb(folder, mode):
-    form = "JPEG" if mode == "CMYK" else "PNG"
+@pytest.mark.parametrize("iscrowd", [1, 0, None])
+def test_a_crowd_is_one_or_none(folder, iscrowd):
+    edit(folder, "instances", "annotations", iscrowd=iscrowd)
+    assert folder.instances()["iscrowd"][0] is bool(iscrowd)
+
+
+def test_an_image_counts_once_with_its_width_and_height(folder):
+    assert (folder.image_count(), len(folder.captions())) == (3, 15)
+    for kind in ("captions", "instances"):
+        edit(folder, kind, "images", width=7, height=5)
+        first = getattr(folder, kind)().iloc[0]
+        assert (first["width"], first["height"]) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        *((mode, "PNG") for mode in ("1", "L", "P", "RGBA", "LA")),
+        *((mode, "JPEG") for mode in ("L", "CMYK")),
+        *((mode, "WEBP") for mode in ("RGB", "RGBA")),
+    ],
+)
+def test_every_mode_comes_as_rgb(folder, mode, form):
     Image.new("RGB", (7, 5), (9, 9, 9)).convert(mode).save(folder.root / "scenes/x.jpg", form)
     image = folder.image("x.jpg")
     assert (image.mode, image.size) == ("RGB", (7, 5))
@@ -68,10 +89,47 @@ def test_other_formats_are_refused(folder):
         folder.image("x.jpg")
 
 
+@pytest.mark.parametrize("content", [None, b"[" * 100000])
+def test_files_that_are_not_read_are_named(folder, content):
+    file = folder.root / "annotations/captions_scenes.json"
+    file.unlink()
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"captions_scenes\.json: not readable as JSON .*anew"):
+        folder.captions()
+
+
+def broken(path):
+    Image.new("L", (7, 9)).save(path, "PNG")
+    whole = bytearray(path.read_bytes())
+    whole[36] = 6  # of its 12 bytes, behind which no part begins
+    path.write_bytes(whole)
+
+
+def large(path):
+    Image.new("L", (20, 20)).save(path, "PNG")
+
+
+def wordy(path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("note", "x" * (2 << 20), zip=True)
+    Image.new("L", (7, 9)).save(path, "PNG", pnginfo=text)
+
+
+@pytest.mark.parametrize("make", [broken, large, wordy])
+def test_what_the_library_will_not_read_is_named(folder, monkeypatch, make):
+    make(folder.root / "scenes/x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # beyond twice as many it refuses
+    with pytest.raises(ValueError, match=r"x\.png: not a readable image .*anew"):
+        folder.image("x.png")
+
+
 @pytest.mark.parametrize(
     ("part", "values", "told"),
     [
         ("images", {"width": 0}, "has no size"),
+        ("images", {"width": 1 << 16}, "has no size"),
+        ("images", {"height": 0}, "has no size"),
         ("images", {"height": 1 << 16}, "has no size"),
         ("annotations", {"category_id": 99}, "no category 99"),
     ],

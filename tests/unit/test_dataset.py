@@ -52,9 +52,18 @@ def test_what_is_missing_is_named(tmp_path, folder):
         CocoFolder(tmp_path / "nowhere", "val2017").check()
     with pytest.raises(ValueError, match=r"dataset.subset: no folder"):
         CocoFolder(tmp_path, "val2017").check()
-    (tmp_path / "annotations/instances_scenes.json").unlink()
-    with pytest.raises(ValueError, match=r"no file .*instances_scenes.json"):
-        folder.check()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"dataset.root: no folder .*file; "):
+        CocoFolder(tmp_path / "file", "val2017").check()
+    with pytest.raises(ValueError, match=r"dataset.subset: no folder .*file; "):
+        CocoFolder(tmp_path, "scenes", images=tmp_path / "file").check()
+    for kind, rest in (("instances", ["captions"]), ("captions", [])):
+        (tmp_path / f"annotations/{kind}_scenes.json").unlink()
+        (tmp_path / f"annotations/{kind}_scenes.json").mkdir()
+        for kinds in ([], [[*rest, kind]]):
+            with pytest.raises(ValueError, match=rf"no file .*{kind}_scenes.json"):
+                folder.check(*kinds)
+        folder.check(rest)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +78,15 @@ def test_images_may_lie_in_a_folder_of_their_own_and_below_it(folder, tmp_path):
     name, width, height = folder.captions().loc[0, ["file_name", "width", "height"]]
     (tmp_path / "else/day one").mkdir(parents=True)
     (tmp_path / "scenes" / name).rename(tmp_path / "else/day one" / name)
+    (tmp_path / "scenes" / name).mkdir()
     moved = CocoFolder(tmp_path, "scenes", images=tmp_path / "else")
     assert moved.image(f"day one/{name}").size == (width, height)
     with pytest.raises(ValueError, match=f"30 of 30 images are missing, {name} first"):
         moved.check_images()
     with pytest.raises(ValueError, match=f"1 of 30 images are missing, {name} first"):
         folder.check_images()
+    (tmp_path / "scenes").rename(tmp_path / "gone")
+    moved.check()
 
 
 def test_transparent_is_white_and_16_bits_are_8(tmp_path):
@@ -83,10 +95,14 @@ def test_transparent_is_white_and_16_bits_are_8(tmp_path):
     clear = np.dstack([values] * 3 + [np.array([[255, 0, 255], [128, 255, 0]], np.uint8)])
     Image.fromarray(clear, "RGBA").save(tmp_path / "x/clear.png")
     Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "x/deep.png")
+    palette = Image.fromarray(values).convert("P")
+    palette.save(tmp_path / "x/palette.png", transparency=128)
     folder = CocoFolder(tmp_path, "x")
     seen = np.asarray(folder.image("clear.png"))[..., 0]
     assert seen.tolist() == [[0, 255, 255], [129, 200, 255]]
     assert np.asarray(folder.image("deep.png"))[..., 0].tolist() == values.tolist()
+    seen = np.asarray(folder.image("palette.png"))[..., 0]
+    assert seen.tolist() == np.where(values == 128, 255, values).tolist()
 
 
 def test_a_turned_photograph_stands_upright_where_that_is_asked_for(tmp_path):
@@ -96,6 +112,25 @@ def test_a_turned_photograph_stands_upright_where_that_is_asked_for(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "x/a.jpg", exif=exif)
     assert CocoFolder(tmp_path, "x").image("a.jpg").size == (40, 30)
     assert CocoFolder(tmp_path, "x", upright=True).image("a.jpg").size == (30, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("sound", [True, False])
+def test_every_turn_of_a_camera_is_undone(tmp_path, orientation, sound):
+    """Also beside notes of another type than EXIF's, which Pillow reads but will not write."""
+    undo = [None, None, *(Image.Transpose(turn) for turn in (0, 3, 1, 5, 2, 6, 4))][orientation]
+    upright = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "a maker"
+    exif[ExifTags.Base.Orientation] = orientation
+    notes = exif.tobytes()
+    if not sound:
+        notes = notes.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")  # its width, as text
+    (tmp_path / "x").mkdir()
+    stored = upright if undo is None else upright.transpose(undo)
+    stored.save(tmp_path / "x/a.png", exif=notes)
+    image = CocoFolder(tmp_path, "x", upright=True).image("a.png")
+    assert (np.asarray(image)[..., 0] == np.asarray(upright)).all()
 
 
 ODD = st.recursive(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.checkpoints import MAKERS
 from headimpact.miniature.tokenizers import make_tokenizer
 from headimpact.models.load import load_family
 from headimpact.tokens import coverage
@@ -118,6 +119,23 @@ def test_grey_photographs_are_like_any_other(real_size, tmp_path, size):
     colour = real_size.pixels([Image.fromarray(np.stack([values] * 3, -1))])
     for name, tensor in tensors.items():
         assert torch.equal(tensor, colour[name])
+
+
+def test_an_image_s_features_are_its_own_whatever_is_beside_it(made, photo):
+    model, family = made
+    images = [photo(*size, seed=n) for n, size in enumerate([(108, 72), (72, 72), (300, 100)])]
+    together = family.features(model, images)
+    for image, features in zip(images, together, strict=True):
+        (alone,) = family.features(model, [image])
+        assert len(alone) == family.grid(*image.size).tokens
+        torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_that_is_not_split_is_one_tile():
+    _, family = MAKERS["idefics3"]()
+    family.image_processor.do_image_splitting = False
+    assert family.grid(300, 200).tokens == 9
+    check(family, 300, 200, (0.0, 0.0, 0.6, 0.9))
 
 
 def test_positions_are_the_models_own(made, photo):

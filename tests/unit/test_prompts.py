@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from transformers import Idefics3Processor
 
 from headimpact.miniature.checkpoints import MAKERS, save
+from headimpact.miniature.tokenizers import SPECIAL, make_tokenizer
 from headimpact.models.load import load_family
 
 OPTIONS = "A) a cat B) a dog C) a hat D) tea"
@@ -58,6 +60,17 @@ def test_the_question_is_the_appendix_s(family):
     assert labels == ["A", "B", "C", "D"]
 
 
+@pytest.mark.parametrize("size", [(108, 108), (108, 72), (72, 108), (300, 100)])
+@pytest.mark.parametrize("split", [True, False])
+def test_tiles_are_written_as_their_own_processor_does(photo, size, split):
+    _, family = MAKERS["idefics3"]()
+    family.image_processor.do_image_splitting = split
+    processor = Idefics3Processor(family.image_processor, family.tokenizer, image_seq_len=9)
+    wanted = processor(images=[[photo(*size)]], text=["<image>"], add_special_tokens=False)
+    written = family.tokenizer(family.placeholder(family.grid(*size)), add_special_tokens=False)
+    assert written["input_ids"] == wanted["input_ids"][0]
+
+
 PLACES = ("chat_template.jinja", "chat_template.json", "processor_config.json", "tokenizer")
 
 
@@ -81,24 +94,62 @@ def test_the_chat_template_is_read_from_where_it_lies(tmp_path, name, place):
     assert read.conversation(grid, "a", "b") == family.conversation(grid, "a", "b")
 
 
+def other(text):
+    return json.dumps({"chat_template": text})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"chat_template.jinja": "MINE", "chat_template.json": other("another")},
+        {"chat_template.json": other("MINE"), "tokenizer_config.json": other("another")},
+        {"chat_template.json": "{}", "processor_config.json": other("MINE")},
+    ],
+)
+def test_of_two_chat_templates_the_processor_s_own_is_read(tmp_path, files):
+    model, family = MAKERS["qwen2_vl"]()
+    save(tmp_path, model, family)
+    (tmp_path / "chat_template.jinja").unlink()
+    for name, text in files.items():
+        path = tmp_path / name
+        if name == "tokenizer_config.json":
+            text = json.dumps({**json.loads(path.read_text()), **json.loads(text)})
+        path.write_text(text.replace("MINE", "mine"))
+    assert load_family(tmp_path).tokenizer.chat_template == "mine"
+
+
+@pytest.mark.parametrize("images", ["", "<|image_pad|><|image_pad|>"])
+def test_a_chat_template_without_one_image_is_told(images):
+    _, family = MAKERS["qwen2_vl"]()
+    family.tokenizer.chat_template = f"{images}{{{{ messages[1].content[0].text }}}}"
+    with pytest.raises(ValueError, match=r"does not write <\|image_pad\|> for an image"):
+        family.description(family.grid(108, 108), "a cat")
+
+
+def test_a_damaged_chat_template_is_named(tmp_path):
+    save(tmp_path, *MAKERS["qwen2_vl"]())
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.json").write_text("{")
+    with pytest.raises(ValueError, match=r"chat_template\.json: not JSON .*; get it anew"):
+        load_family(tmp_path)
+
+
+def test_an_image_token_that_the_tokenizer_lacks_is_the_next(tmp_path, monkeypatch):
+    model, family = MAKERS["paligemma2"]()
+    save(tmp_path, model, family)
+    monkeypatch.setitem(SPECIAL, "paligemma2", [])
+    tokenizer = make_tokenizer("paligemma2")
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_token_id": len(tokenizer)}))
+    read = load_family(tmp_path)
+    ids = read.description(read.grid(108, 108), "a cat").ids
+    assert ids[:81] == (len(tokenizer),) * 81 and len(tokenizer) not in ids[81:]
+
+
 def test_without_a_chat_template_the_mend_is_told(tmp_path):
     model, family = MAKERS["qwen2_vl"]()
     save(tmp_path, model, family)
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match=r"no chat template; put its chat_template\.jinja"):
         load_family(tmp_path).description(family.grid(108, 108), "a cat")
-
-
-def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    from headimpact.models.load import load_model
-
-    save(tmp_path, *MAKERS["qwen2_vl"]())
-    path = tmp_path / "model.safetensors"
-    weights = load_file(path)
-    gone = next(name for name in weights if name.endswith("layers.3.self_attn.k_proj.weight"))
-    del weights[gone]
-    save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 weights of Qwen2VL.* missing, among them .*layers\.3"):
-        load_model(tmp_path)

@@ -84,6 +84,19 @@ def test_samples_and_objects_are_those_of_the_file(published):
     assert bare["mask"].isna().all() and bare["confidence"].isna().all()
 
 
+def rewrite(root, samples):
+    (root / "dataset_masks.json").write_text(json.dumps(samples))
+
+
+def test_ids_count_from_0_and_numbers_may_be_whole(published):
+    root, samples = published
+    samples[0]["image_id"] = samples[0]["annotation_id"] = 0
+    samples[0]["grounding"]["bboxes"][0] = [1, 2, 20, 10]
+    rewrite(root, samples)
+    assert Release(root).samples().loc[0, ["image_id", "caption_id"]].tolist() == [0, 0]
+    assert Release(root).objects().loc[0, ["image_id", "x0", "y1"]].tolist() == [0, 1, 10]
+
+
 def test_oddities_are_left_out_and_counted_and_nothing_is_filtered(published, photographs):
     release = Release(published[0])
     annotations, dropped = annotate(photographs, drawn(release), release)
@@ -93,17 +106,36 @@ def test_oddities_are_left_out_and_counted_and_nothing_is_filtered(published, ph
     assert annotations["description"].tolist() == [f"a thing {k}" for k in (0, 1, 0, 0)]
     for k, counts in enumerate(annotations["mask"][:3]):
         assert (decode(counts, HEIGHT, WIDTH) == rectangle(k)).all()
+    edges = annotations.loc[2, ["x0", "y0", "x1", "y1"]]
+    assert edges.tolist() == published[1][0]["grounding"]["bboxes"][2]
 
 
-@pytest.mark.parametrize("masks", [[], [[], [], [], []], [["e2o0m0.npz"]]])
-def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks):
+MASK, SCORE = "e2o0m0.npz", 0.9
+
+
+@pytest.mark.parametrize(
+    ("masks", "scores", "there"),
+    [
+        ([], [], False),
+        ([[], [], [], []], [[], [], [], []], False),
+        ([[MASK]], [], False),
+        ([], [[SCORE]], False),
+        ([[MASK]], [[SCORE]], True),
+        ([MASK], [SCORE], True),
+        ([[MASK, "e2o0m1.npz"]], [[SCORE, 0.8]], True),
+    ],
+)
+def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks, scores, there):
     root, samples = published
     samples[2]["grounding"]["masks_file_name"] = masks
-    samples[2]["grounding"]["masks_scores"] = [[0.9]] * len(masks)
-    (root / "dataset_masks.json").write_text(json.dumps(samples))
+    samples[2]["grounding"]["masks_scores"] = scores
+    rewrite(root, samples)
     objects = Release(root).objects()
-    there = objects[objects["image_id"] == 102]["mask"].notna().tolist()
-    assert there == [bool(masks and masks[0]), False, False, False]
+    objects = objects[objects["image_id"] == 102]
+    assert objects["mask"].tolist()[: int(there)] == [MASK] * there
+    assert objects["confidence"].tolist()[: int(there)] == [SCORE] * there
+    assert objects["mask"].isna().tolist() == [not there, True, True, True]
+    assert objects["confidence"].isna().tolist() == [not there, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +146,7 @@ def test_what_an_image_without_a_box_lacks_is_no_fault(published, photographs, c
     change(samples[1]["grounding"])
     for key in ("masks_scores", "masks_file_name"):
         samples[2]["grounding"].pop(key)
-    (root / "dataset_masks.json").write_text(json.dumps(samples))
+    rewrite(root, samples)
     release = Release(root)
     _, dropped = annotate(photographs, drawn(release), release)
     assert dropped["reason"].value_counts().to_dict() == {"box without a mask": 4, "no box": 1}
@@ -124,8 +156,22 @@ def test_a_mask_of_another_size_is_left_out(published, photographs):
     release = Release(published[0])
     other = scipy.sparse.csr_matrix(np.ones((HEIGHT + 1, WIDTH)))
     scipy.sparse.save_npz(published[0] / "masks/e3o0m0.npz", other)
-    _, dropped = annotate(photographs, drawn(release), release)
-    assert "mask of another size than its image" in dropped["reason"].tolist()
+    annotations, dropped = annotate(photographs, drawn(release), release)
+    assert dropped["reason"].tolist()[-1] == "mask of another size than its image"
+    assert set(annotations["image_id"]) == {100}
+
+
+def test_a_damaged_photograph_is_left_out(published, photographs):
+    release = Release(published[0])
+    cut, other = (photographs.root / f"val2017/{number:012d}.jpg" for number in (0, 3))
+    cut.write_bytes(cut.read_bytes()[:300])
+    Image.new("RGB", (WIDTH + 1, HEIGHT)).save(other)
+    annotations, dropped = annotate(photographs, drawn(release), release)
+    assert len(annotations) == 0
+    assert dropped["reason"].str.split(":").str[0].tolist() == [
+        *("damaged image", "no box", *["box without a mask"] * 4),
+        "size differs from the annotation file",
+    ]
 
 
 def spoiled(content, name):
@@ -145,6 +191,16 @@ def beyond(path):
     np.savez(path, format=b"csr", shape=np.array(matrix.shape), **parts)
 
 
+def wide(path):
+    """A small file of a matrix that fits no memory."""
+    parts = {"data": np.ones(1), "indices": np.zeros(1, int), "indptr": np.array([0, 1])}
+    np.savez(path, format=b"csr", shape=np.array([1, 1 << 50]), **parts)
+
+
+def coordinates(path):
+    scipy.sparse.save_npz(path, scipy.sparse.coo_matrix(rectangle(0)))
+
+
 def pickled(path):
     np.savez(path, format=b"csr", shape=np.array([{"a": 1}], dtype=object), data=np.ones(1))
 
@@ -156,6 +212,8 @@ def pickled(path):
         spoiled(lambda content: b"", "empty"),
         spoiled(lambda content: b"<html>not found</html>", "another file"),
         beyond,
+        wide,
+        coordinates,
         pickled,
         Path.unlink,
     ],
@@ -168,6 +226,20 @@ def test_a_damaged_mask_is_named(published, photographs, spoil):
         annotate(photographs, drawn(release), release)
 
 
+def test_a_mask_is_told_damaged_wherever_a_byte_is_flipped(published):
+    """Or it is read: some bytes, as the time, do not count."""
+    path = published[0] / "masks/e0o1m0.npz"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            mask = Release(published[0]).mask(path.name)
+        except ValueError as error:
+            assert "not a readable mask" in str(error)
+        else:
+            assert (mask == rectangle(1)).all()
+
+
 def put(*keys, value):
     def change(samples):
         place = samples[0]
@@ -175,46 +247,66 @@ def put(*keys, value):
             place = place[key]
         place[keys[-1]] = value
 
+    change.__name__ = repr(value)
     return change
 
 
-FAULTS = {
-    "image_id is no int": put("image_id", value="7"),
-    "an id below 0": put("annotation_id", value=-1),
-    "annotation_full_text is no str": put("annotation_full_text", value=None),
-    "grounding is no dict": put("grounding", value=[]),
-    "grounding.labels is no list": put("grounding", "labels", value={}),
-    "3 bboxes for 0 labels": put("grounding", "labels", value=None),
-    "2 bboxes for 3 labels": put("grounding", "bboxes", value=[[0, 0, 1, 1]] * 2),
-    "a box is not four numbers": put("grounding", "bboxes", 0, value=[0, 0, 1]),
-    "a label is no text": put("grounding", "labels", 0, value=3),
-    "'../../x.npz' is not the name": put("grounding", "masks_file_name", 0, value=["../../x.npz"]),
-    "score is no number": put("grounding", "masks_scores", 0, value=["high"]),
-}
+def each(told, *keys, values):
+    return [(told, put(*keys, value=value)) for value in values]
 
 
-@pytest.mark.parametrize("told", FAULTS)
-def test_a_file_of_another_form_is_named(published, told):
+G = "grounding"
+FAULTS = [
+    *each("image_id is no int", "image_id", values=["7", True, 7.0, None]),
+    *each("an id below 0", "image_id", values=[-1, 1 << 63]),
+    *each("an id below 0", "annotation_id", values=[-1, 1 << 63]),
+    *each("annotation_full_text is no str", "annotation_full_text", values=[None]),
+    *each("annotation_full_text", "annotation_full_text", values=["a \ud800"]),
+    *each("image_file_name", "image_file_name", values=[7, "\ud800.jpg"]),
+    *each("grounding is no dict", G, values=[[]]),
+    *each("grounding.bboxes is no list", G, "bboxes", values=[{}]),
+    *each("grounding.labels is no list", G, "labels", values=[{}]),
+    *each("grounding.masks_scores is no list", G, "masks_scores", values=[{}]),
+    *each("grounding.masks_file_name is no list", G, "masks_file_name", values=[{}]),
+    *each("3 bboxes for 0 labels", G, "labels", values=[None]),
+    *each("2 bboxes for 3 labels", G, "bboxes", values=[[[0, 0, 1, 1]] * 2]),
+    *each("a box is not four numbers", G, "bboxes", 0, values=[[0, 0, 1], [0] * 5, None]),
+    *each("a box is not four numbers", G, "bboxes", 0, 3, values=["1", True, np.nan, 10**30]),
+    *each("a label is no text", G, "labels", 0, values=[3]),
+    *each("label", G, "labels", 0, values=["\ud800"]),
+    *each("is not the name", G, "masks_file_name", 0, values=[["../../x.npz"], ["/x"], ["a/"]]),
+    *each("is not the name", G, "masks_file_name", 0, values=[[""], ["."], [".."], [7], None]),
+    *each("score is no number", G, "masks_scores", 0, values=[["high"], [np.inf], [True], [[0.9]]]),
+]
+
+
+@pytest.mark.parametrize(("told", "change"), FAULTS)
+def test_a_file_of_another_form_is_named(published, told, change):
     root, samples = published
     changed = copy.deepcopy(samples)
-    FAULTS[told](changed)
-    (root / "dataset_masks.json").write_text(json.dumps(changed))
+    change(changed)
+    rewrite(root, changed)
     for read in (Release(root).samples, Release(root).objects):
         with pytest.raises(ValueError, match=r"dataset_masks\.json: sample 0: .*get it anew") as e:
             read()
         assert told in str(e.value) and "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b"[1]", b"\xff\xfe", b"[" * 100000])
 def test_what_is_no_release_is_named(published, content):
-    (published[0] / "dataset_masks.json").write_bytes(content)
+    file = published[0] / "dataset_masks.json"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
     with pytest.raises(ValueError, match=r"dataset_masks\.json: .*; get it anew"):
         Release(published[0]).samples()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+@pytest.mark.parametrize("gone", ["dataset_masks.json", "masks"])
+def test_a_folder_that_is_not_there_is_named(published, gone):
+    (published[0] / gone).rename(published[0] / "else")
     with pytest.raises(ValueError, match=r"annotator.release: no .*dataset_masks.json"):
-        Release(tmp_path).check()
+        Release(published[0]).check()
 
 
 def form(value):
@@ -233,7 +325,7 @@ def test_what_we_write_reads_as_what_we_had(tmp_path, photographs):
     )
     box = {"x0": 0.25, "y0": 1.0, "x1": 20.5, "y1": 9.0}
     annotations = pd.DataFrame(
-        {"image_id": 5, "description": f"a {k}", **box, "mask": encode(rectangle(k) > 0)}
+        {"image_id": 5 + k // 2, "description": f"a {k}", **box, "mask": encode(rectangle(k) > 0)}
         | {"confidence": 0.5 + k / 8}
         for k in range(3)
     )
@@ -245,13 +337,18 @@ def test_what_we_write_reads_as_what_we_had(tmp_path, photographs):
         [6, 60, "Two"],
     ]
     back = release.objects()
-    assert back["image_id"].tolist() == [5, 5, 5]
+    assert back["image_id"].tolist() == [5, 5, 6]
+    assert back["mask"].tolist() == ["e0o0m0.npz", "e0o1m0.npz", "e1o0m0.npz"]
     columns = ["description", "x0", "y0", "x1", "y1", "confidence"]
     pd.testing.assert_frame_equal(back[columns], annotations[columns])
     for k, name in enumerate(back["mask"]):
-        assert (release.mask(name) == rectangle(k)).all()
+        assert release.mask(name).dtype == bool and (release.mask(name) == rectangle(k)).all()
+        matrix = scipy.sparse.load_npz(tmp_path / "ours/masks" / name)
+        assert (matrix.format, matrix.dtype) == ("csr", np.float64)
     told = json.loads((tmp_path / "ours/dataset_masks.json").read_text())
     assert form(told) == form([sample(0, 3)])
+    assert told[0]["image_file_name"] == "a.jpg"
+    assert told[0]["image_coco_url"] == "http://images.cocodataset.org/val2017/a.jpg"
 
 
 def released():

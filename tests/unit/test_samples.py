@@ -47,6 +47,7 @@ def test_a_confidence_that_is_no_number_is_unsure():
     annotations.loc[1, "confidence"] = 0.85
     samples, _, lost = make(images, annotations, dropped)
     assert lost["reason"].tolist() == ["confidence below 0.85", "no key object"]
+    assert lost["file_name"].tolist() == [images["file_name"][0]] * 2
     assert samples["image_id"].tolist() == images["image_id"].tolist()[1:]
 
 
@@ -66,9 +67,21 @@ def test_too_few_images_though_none_dropped_out():
         make(*tables(3))
 
 
+@pytest.mark.parametrize(
+    "reason", ["damaged image: it is cut", "size differs from the annotation file", "no box"]
+)
+def test_of_a_damaged_image_nothing_is_used(reason):
+    images, annotations, _ = tables(5)
+    dropped = images.head(1)[["image_id", "file_name"]].assign(reason=reason)
+    samples, _, lost = make(images, annotations, dropped)
+    assert samples["image_id"].tolist() == images["image_id"].tolist()[1:]
+    assert lost["reason"].tolist() == [reason]
+
+
 def test_ties_in_area_keep_their_order():
-    _, objects, _ = make(*tables(4, areas=(2, 5, 2, 5)), order="area")
-    assert objects["description"].tolist() == ["1", "3", "0", "2"] * 4
+    _, objects, _ = make(*tables(4, areas=(2, 5) * 10), order="area")
+    order = [*range(1, 20, 2), *range(0, 20, 2)]
+    assert objects["description"].tolist() == [str(number) for number in order] * 4
 
 
 @pytest.mark.parametrize("order", ["area", "random", "annotation"])
@@ -142,6 +155,7 @@ def test_a_release_that_is_too_small_is_told():
 def test_a_spare_is_drawn_as_far_as_there_are_images():
     by = dict.fromkeys(SPLITS, "instances")
     assert len(draw_study({"instances": captions(range(99))}, SIZES, by, 0.5, 0)) == 21
+    assert len(draw_study({"instances": captions(range(99))}, SIZES, by, 0.1, 0)) == 16
     assert len(draw_study({"instances": captions(range(17))}, SIZES, by, 0.5, 0)) == 17
     first = draw_study({"instances": captions(range(99))}, SIZES, by, 0.0, 0)
     pd.testing.assert_frame_equal(
@@ -149,12 +163,24 @@ def test_a_spare_is_drawn_as_far_as_there_are_images():
     )
 
 
-def mixed(released, lost):
-    """Tables of a study on both annotators; `lost` of the release's images have no object."""
-    pools = {"release": captions(range(released)), "florence2_sam2": captions(range(99))}
-    sizes = {**SIZES, "impact": released}
-    images = draw_study(pools, sizes, MIXED, 0.5, 0)
-    gone = set(images["image_id"][:lost])
+def test_the_images_of_a_study_follow_its_seed():
+    by = dict.fromkeys(SPLITS, "instances")
+    drawn = [
+        draw_study({"instances": captions(range(99))}, SIZES, by, 0.0, seed)["image_id"].tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def mixed(released, lost, others=0, sizes=None, by=MIXED, spare=0.5):
+    """Tables of a study on both annotators; `lost` of the release's images have no object.
+
+    others: how many of the last images have none.
+    """
+    pools = {"release": captions(range(released)), "florence2_sam2": captions(range(999))}
+    sizes = sizes or {**SIZES, "impact": released}
+    images = draw_study(pools, sizes, by, spare, 0)
+    gone = {*images["image_id"].head(lost), *images["image_id"].tail(others)}
     mask = encode(np.ones((4, 6), bool))
     boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)
     annotations = pd.DataFrame(
@@ -163,7 +189,7 @@ def mixed(released, lost):
         if i not in gone
     )
     dropped = pd.DataFrame(columns=["image_id", "file_name", "reason"])
-    made = make_samples(images, annotations, dropped, sizes, MIXED, 0.85, ALL, "annotation", seed=0)
+    made = make_samples(images, annotations, dropped, sizes, by, 0.85, ALL, "annotation", seed=0)
     return images, annotations, made
 
 
@@ -196,20 +222,41 @@ def test_the_counts_add_up():
     crowd = rows.iloc[[3, 3, 4]].assign(reason="crowd region")
     annotations = annotations[annotations["image_id"] != rows["image_id"][7]]
     dropped = pd.concat([gone, crowd], ignore_index=True)
-    samples, objects, lost = make(images, annotations, dropped, keep=dict.fromkeys(SPLITS, 1))
+    keep = {**dict.fromkeys(SPLITS, 1), "train": 2}
+    samples, objects, lost = make(images, annotations, dropped, keep=keep)
+    # an image may lose an object and keep others
+    assert samples["image_id"].tolist() == images["image_id"].tolist()[1:5]
     counts = count_outcomes(images, annotations, lost, samples, objects)
     told = counts.set_index(["unit", "outcome"])["count"]
     assert told["image"].to_dict() == {
         **{"drawn": 8, "left out: damaged image": 1, "left out: no key object": 1},
         **{"not needed": 2, "in the study": 4},
     }
-    assert told["object"].to_dict() == {
-        "found": 24,
-        **{"left out: confidence below 0.85": 4, "left out: crowd region": 3},
-        **{"left out: empty mask": 1, "not needed": 12, "in the study": 4},
-    }
+    assert list(told["object"].items()) == [
+        ("found", 24),
+        *(("left out: confidence below 0.85", 4), ("left out: crowd region", 3)),
+        *(("left out: empty mask", 1), ("not needed", 11), ("in the study", 5)),
+    ]
 
 
 def test_a_release_without_a_key_object_is_told():
     with pytest.raises(ValueError, match=r"0 of 3 drawn remain \(3 no key object\)"):
-        mixed(3, 3)
+        mixed(3, 3, others=1)
+
+
+def test_only_the_release_alone_on_a_split_may_leave_it_short():
+    by = {**MIXED, "validation": "release"}
+    with pytest.raises(ValueError, match="7 images are wanted, 4 of 7 drawn remain"):
+        mixed(7, 3, sizes=SIZES, by=by)
+    by = {"impact": "florence2_sam2", **dict.fromkeys(SPLITS[1:], "release")}
+    with pytest.raises(ValueError, match="5 images are wanted, 4 of 5 drawn remain"):
+        mixed(9, 0, 1, SIZES, by, spare=0.0)
+
+
+def test_splits_stand_in_their_order_whoever_annotates_them():
+    by = dict(zip(SPLITS, ("release", "florence2_sam2") * 2, strict=True))
+    images, _, (samples, _, _) = mixed(60, 0, sizes=dict.fromkeys(SPLITS, 30), by=by)
+    assert samples["split"].tolist() == [split for split in SPLITS for _ in range(30)]
+    drawn = images["image_id"].tolist()
+    order = [*range(30), *range(60, 90), *range(30, 60), *range(90, 120)]
+    assert samples["image_id"].tolist() == [drawn[place] for place in order]

@@ -5,10 +5,19 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
 FORMATS = ("JPEG", "PNG", "WEBP")
+TURNS = {  # what undoes a camera's turn, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
 
 
@@ -123,8 +132,10 @@ class CocoFolder:
         path = self.images_folder / within(file_name, self.images_folder)
         try:
             with Image.open(path, formats=FORMATS) as image:
-                if self.upright:
-                    image = ImageOps.exif_transpose(image)
+                # not by ImageOps.exif_transpose: it also writes odd EXIF anew, and fails
+                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+                if self.upright and turn is not None:
+                    image = image.transpose(turn)
                 return _as_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error

@@ -1,6 +1,7 @@
 """The authors' release at its commit, by git, which checks every file against the commit."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from headimpact.dataset.release import Release
 
 # a transfer of less than a kilobyte a second for a minute is broken off
 PATIENCE = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
+AROUND = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 WANTED = ("dataset_masks.json", "masks")
 
 
@@ -32,7 +34,7 @@ def fetch(url, commit, folder):
     ]
     try:
         for step in steps:
-            _git(folder, step, f"{url} at {commit}")
+            _git(folder, step, re.sub(r"//[^/\s]*@", "//", f"{url} at {commit}"))
         shutil.rmtree(folder / ".git")
         Release(folder).samples()
     except BaseException:
@@ -61,5 +63,5 @@ def _git(folder, arguments, what):
 
 def _environment():
     """The user's, but for questions at a terminal and another repository around the folder."""
-    mine = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE")}
+    mine = {name: value for name, value in os.environ.items() if name not in AROUND}
     return {**mine, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

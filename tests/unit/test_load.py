@@ -1,0 +1,80 @@
+"""What a study says of a model: where it lies, on what it runs, and the model itself."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from headimpact.miniature.checkpoints import MAKERS, save
+from headimpact.models import load as module
+from headimpact.models.load import load, load_model, locate
+
+ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
+IDENTITY = {**ENTRY, "dtype": "float32", "device": "cpu"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(tmp_path, *MAKERS["qwen2_vl"]())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "dtype", "told"),
+    [
+        (False, "auto", "auto", ("cpu", "float32")),
+        (True, "auto", "auto", ("cuda", "bfloat16")),
+        (True, "cpu", "auto", ("cpu", "float32")),
+        (True, "cuda", "float32", ("cuda", "float32")),
+        (False, "cpu", "bfloat16", ("cpu", "bfloat16")),
+    ],
+)
+def test_auto_is_told_as_what_it_is_here(monkeypatch, gpu, device, dtype, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    place, identity = locate({**ENTRY, "device": device, "dtype": dtype})
+    assert place == "a/b" and identity == {**ENTRY, "device": told[0], "dtype": told[1]}
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device: cuda: torch finds no GPU here; set device"):
+        locate({**IDENTITY, "device": "cuda"})
+
+
+def test_what_was_fetched_is_told_by_its_commit(monkeypatch):
+    there = {"record.json": (Path("/hub/there"), "c" * 40)}
+    monkeypatch.setattr(module, "fetched_folder", there.get)
+    assert locate(IDENTITY, "record.json") == ("/hub/there", {**IDENTITY, "commit": "c" * 40})
+
+
+def test_a_model_is_as_its_identity_says(folder):
+    model, family = load(folder, {**IDENTITY, "dtype": "bfloat16", "device": "meta"})
+    assert (model.dtype, model.device.type) == (torch.bfloat16, "meta") and not model.training
+    # not the folder, which another machine has elsewhere
+    assert model.name_or_path == model.config._name_or_path == "a/b"
+    assert family.config.model_type == "qwen2_vl"
+    plain = load_model(folder)
+    assert (plain.dtype, plain.device.type, plain.training) == (torch.float32, "cpu", False)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    gone = sorted(name for name in weights if name.startswith("model.layers.3."))
+    for name in gone:
+        del weights[name]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"weights of Qwen2VL\w+ are missing, among ") as error:
+        load_model(folder)
+    first = gone[0].removeprefix("model.")
+    assert str(error.value).endswith(f"{first}; name another checkpoint")
+    assert f": {len(gone)} weights" in str(error.value) and len(gone) > 9
+
+
+def test_pickles_are_not_read(folder):
+    path = folder / "model.safetensors"
+    torch.save(load_file(path), folder / "pytorch_model.bin")
+    path.unlink()
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        load_model(folder)
