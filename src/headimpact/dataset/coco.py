@@ -133,10 +133,8 @@ class CocoFolder:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 # not by ImageOps.exif_transpose: it also writes odd EXIF anew, and fails
-                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-                if self.upright and turn is not None:
-                    image = image.transpose(turn)
-                return _as_rgb(image)
+                turn = image.getexif().get(ExifTags.Base.Orientation) if self.upright else None
+                return _as_rgb(image.transpose(TURNS[turn]) if turn in TURNS else image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
 
