@@ -124,6 +124,11 @@ def test_one_image_has_one_name(tmp_path, images):
     assert table["image_id"].tolist() == [0, 0] and set(table["file_name"]) == {"a.jpg"}
 
 
+def test_a_name_that_is_too_long_is_told_with_its_line(tmp_path, images):
+    with pytest.raises(ValueError, match=r"captions\.csv: line 2: "):
+        converted(tmp_path, images, f"file,caption\n{'a' * 300}.jpg,x\n")
+
+
 def test_an_image_that_is_none_is_told(tmp_path, images):
     (images / "d.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"line 2: d\.jpg: not an image as JPEG, PNG or WebP"):

@@ -206,3 +206,12 @@ def test_a_cache_that_lost_its_weights_is_named(tmp_path, checkpoint, listed):
     line = told(call(tmp_path, {}, "fetched_folder", str(path)))
     assert line.startswith(f"a/b: commit {COMMIT} is not whole in the hub's cache")
     assert f"delete {path}" in line
+
+
+def test_a_damaged_list_of_weights_is_named(tmp_path, checkpoint):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    with Hub({"a/b": folder}).running() as environment:
+        line = told(call(tmp_path / "home", environment, "fetch", "a/b"))
+    assert line == "a/b: model.safetensors.index.json is damaged; fetch it again"

@@ -63,9 +63,10 @@ def _rows(table):
 def _size(folder, name, where):
     try:
         path = folder / within(name, folder)
-    except ValueError as error:
+        there = path.is_file()
+    except (ValueError, OSError) as error:  # a name that is too long is the system's error
         raise ValueError(f"{where}: {error}") from error
-    if not path.is_file():
+    if not there:
         raise ValueError(f"{where}: no file {path}")
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -84,7 +84,10 @@ def _check_whole(checkpoint, folder):
     weights = {path.name for path in folder.glob("*.safetensors")}
     wanted = set()
     for index in folder.glob("*.safetensors.index.json"):
-        wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{checkpoint}: {index.name} is damaged; fetch it again") from error
     if not (folder / "config.json").is_file():
         raise ValueError(f"{checkpoint}: no config.json; it is no checkpoint of transformers")
     if not weights:
@@ -121,7 +124,7 @@ class _Plainly:
                 f"`snakemake --cores 4 fetch` where there is a network"
             ) from error
         if isinstance(error, HfHubHTTPError | httpx2.HTTPError):
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OSError(
                 f"{name}: no folder here, and the hub at {constants.ENDPOINT} failed ({reason}); "
                 f"correct the checkpoint, or run again, it goes on"
