@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from headimpact.fingerprint import _reach
 from headimpact.miniature.checkpoints import MAKERS, save
-from headimpact.models import load as module
-from headimpact.models.load import load, load_model, locate
+from headimpact.models.load import load, load_model
+from headimpact.models.locate import locate
 
 ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
 IDENTITY = {**ENTRY, "dtype": "float32", "device": "cpu"}
@@ -44,7 +45,7 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch):
 
 def test_what_was_fetched_is_told_by_its_commit(monkeypatch):
     there = {"record.json": (Path("/hub/there"), "c" * 40)}
-    monkeypatch.setattr(module, "fetched_folder", there.get)
+    monkeypatch.setattr("headimpact.models.locate.fetched_folder", there.get)
     assert locate(IDENTITY, "record.json") == ("/hub/there", {**IDENTITY, "commit": "c" * 40})
 
 
@@ -78,3 +79,9 @@ def test_pickles_are_not_read(folder):
     path.unlink()
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         load_model(folder)
+
+
+def test_how_a_checkpoint_was_fetched_is_no_part_of_what_a_model_computes():
+    for name in ("models.load", "attend", "finetune", "evaluate", "annotate.grounding"):
+        assert not [module for module in _reach(name) if module.startswith("fetch")]
+    assert "fetch.hub" in _reach("models.locate")

@@ -21,7 +21,8 @@ from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
 from headimpact.evaluate import evaluate, questions
-from headimpact.models.load import load, locate
+from headimpact.models.load import load
+from headimpact.models.locate import locate
 from headimpact.tables import item_values
 
 ROOT = Path(__file__).parents[2]

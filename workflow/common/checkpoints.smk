@@ -90,7 +90,7 @@ def counted_models(wildcards):
         {
             "title": entry["title"],
             "configuration": entry["configuration"],
-            "fetched": entry["configuration"] is None and bool(fetched(entry)),
+            "fetched": fetched(entry) if entry["configuration"] is None else [],
             **checkpoint_params(entry, "cpu"),
         }
         for entry in part("models")(wildcards).values()
@@ -98,10 +98,7 @@ def counted_models(wildcards):
 
 
 def fetched_to_count(wildcards):
-    entries = part("models")(wildcards).values()
-    return [
-        fetched(entry) for entry in entries if entry["configuration"] is None and fetched(entry)
-    ]
+    return [entry["fetched"] for entry in counted_models(wildcards) if entry["fetched"]]
 
 
 def check_access_to_checkpoints():

@@ -5,7 +5,7 @@ from headimpact.annotate.florence2 import Grounder
 from headimpact.annotate.grounding import annotate
 from headimpact.annotate.sam2 import Segmenter
 from headimpact.dataset.coco import CocoFolder
-from headimpact.models.load import locate
+from headimpact.models.locate import locate
 
 with job(snakemake):
     params = snakemake.params

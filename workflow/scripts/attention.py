@@ -3,7 +3,8 @@ from job import job
 from headimpact import artifacts
 from headimpact.attend import attend
 from headimpact.dataset.coco import CocoFolder
-from headimpact.models.load import load, locate
+from headimpact.models.load import load
+from headimpact.models.locate import locate
 
 with job(snakemake):
     params = snakemake.params

@@ -3,7 +3,8 @@ from job import job
 from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.evaluate import evaluate, questions
-from headimpact.models.load import load, load_adapter, locate
+from headimpact.models.load import load, load_adapter
+from headimpact.models.locate import locate
 
 with job(snakemake):
     params = snakemake.params

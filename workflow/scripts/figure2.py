@@ -4,7 +4,8 @@ from headimpact import artifacts, figures
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode
 from headimpact.impact import mask_tokens
-from headimpact.models.load import load_family, locate
+from headimpact.models.load import load_family
+from headimpact.models.locate import locate
 
 with job(snakemake):
     params = snakemake.params

@@ -9,7 +9,8 @@ from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.finetune import finetune, make_items
 from headimpact.layers import choose, layer_scores
-from headimpact.models.load import load, locate
+from headimpact.models.load import load
+from headimpact.models.locate import locate
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards

@@ -1,18 +1,18 @@
 from job import job
 
 from headimpact.finetune import add_adapter
-from headimpact.models.load import count_parameters, family_of, locate
+from headimpact.models.load import count_parameters, family_of
+from headimpact.models.locate import locate
 from headimpact.tables import table1, table5
 
 with job(snakemake):
     params = snakemake.params
     top = next((setup for setup in params.setups if setup["layers"] == "top"), None)
-    fetched = iter(snakemake.input.fetched)
     sizes, trainable = {}, {}
     for entry in params.models:
         source = entry["configuration"]
         if source is None:
-            source, _ = locate(entry, next(fetched) if entry["fetched"] else None)
+            source, _ = locate(entry, entry["fetched"])
         model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
         layers = range(top["count"] if top else counts["layers"])

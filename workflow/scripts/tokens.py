@@ -1,7 +1,8 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.models.load import load_family, locate
+from headimpact.models.load import load_family
+from headimpact.models.locate import locate
 from headimpact.tokens import object_tokens
 
 with job(snakemake):

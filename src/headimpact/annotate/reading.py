@@ -1,4 +1,4 @@
-"""What annotators share: reading images and checkpoints, counting what is left out."""
+"""What annotators share: reading images, counting what is left out."""
 
 import pandas as pd
 

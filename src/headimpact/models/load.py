@@ -9,7 +9,6 @@ from transformers import (
     AutoTokenizer,
 )
 
-from headimpact.fetch.hub import fetched_folder
 from headimpact.models.chat import chat_template
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
@@ -17,21 +16,6 @@ from headimpact.models.qwen2_vl import Qwen2VL
 from headimpact.models.weights import load_weights
 
 FAMILIES = {family.model_type: family for family in (PaliGemma2, Qwen2VL, Idefics3)}
-
-
-def locate(entry, fetched=None):
-    """The folder of one model of a study, and what tells it from any other (dict).
-
-    entry: checkpoint (a folder or a hub id), revision, digest, dtype and device. fetched: for a
-    hub id, the file that tells what was fetched. "auto" is resolved to this machine's dtype and
-    device, a hub's revision to its commit. Raises ValueError if the checkpoint is not there.
-    """
-    device = device_of(entry["device"])
-    identity = {**entry, "device": device, "dtype": dtype_of(entry["dtype"], device)}
-    if not fetched:
-        return entry["checkpoint"], identity
-    folder, identity["commit"] = fetched_folder(fetched)
-    return str(folder), identity
 
 
 def load_family(folder):
@@ -105,7 +89,7 @@ def count_parameters(configuration):
 
 
 def load(folder, identity):
-    """Model and Family of what `locate` gave."""
+    """Model and Family of what `locate.locate` gave."""
     model = load_model(folder, identity["dtype"], identity["device"])
     # an adapter keeps its base model's name: the checkpoint's, not a place on this machine
     model.name_or_path = model.config._name_or_path = identity["checkpoint"]
