@@ -153,6 +153,10 @@ def decoder_layers(where, entry):
 
 def _check_setups(where, study):
     published = study["layer_choice"] == "published"
+    depths = {
+        model: decoder_layers(f"{where}.models.{model}", entry)
+        for model, entry in study["models"].items()
+    }
     for setup, entry in study["setups"].items():
         chosen = entry["layers"] in ("top", "bottom", "random")
         if published and chosen and setup not in PUBLISHED_SETUPS:
@@ -167,9 +171,8 @@ def _check_setups(where, study):
                 f"{where}.setups.{setup}: original is the setup that trains no layer "
                 f"(layers: none), and no other is; rename it"
             )
-        for model, told in study["models"].items():
-            layers = decoder_layers(f"{where}.models.{model}", told)
-            wanted = entry.get("count", 0) * (3 if entry["layers"] == "random" else 1)
+        wanted = entry.get("count", 0) * (3 if entry["layers"] == "random" else 1)
+        for model, layers in depths.items():
             if chosen and not published and layers is not None and wanted > layers:
                 raise ValueError(
                     f"{where}.setups.{setup}.count: {entry['count']} {entry['layers']} layers want "

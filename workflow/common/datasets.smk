@@ -2,6 +2,9 @@
 
 from headimpact.config import annotators
 
+COCO = f"{DATA}/coco"
+RELEASE = f"{DATA}/release/{config['downloads']['release_commit']}"
+
 
 def dataset_root(wildcards):
     """How a job opens the study's images: the arguments of a CocoFolder."""
@@ -10,7 +13,7 @@ def dataset_root(wildcards):
         return {"root": own, "subset": "scenes"}
     if dataset["kind"] == "captions":
         return {"root": own, "subset": "images", "images": dataset["root"], "upright": True}
-    return {"root": dataset["root"] or f"{DATA}/coco", "subset": dataset["subset"]}
+    return {"root": dataset["root"] or COCO, "subset": dataset["subset"]}
 
 
 def annotation_kinds(study):
@@ -48,8 +51,8 @@ def annotation_files(wildcards):
         return {"captions": f"results/{wildcards.study}/dataset/annotations/captions_images.json"}
     if root:
         return coco_files(wildcards.study)
-    files = {k: f"{DATA}/coco/annotations/{k}_val2017.json" for k in annotation_kinds(study)}
-    return {**files, "photographs": f"{DATA}/coco/val2017"}
+    files = {k: f"{COCO}/annotations/{k}_val2017.json" for k in annotation_kinds(study)}
+    return {**files, "photographs": f"{COCO}/val2017"}
 
 
 def annotators_of(wildcards):
@@ -62,7 +65,7 @@ def release_folder(wildcards):
     if "release" not in annotators(study).values():
         return []
     if study["annotator"]["release"] is None:
-        return f"{DATA}/release/{config['downloads']['release_commit']}"
+        return RELEASE
     from headimpact.dataset.release import Release  # pandas, that only such a folder needs
 
     try:
@@ -109,10 +112,10 @@ def downloads_of(study):
     """All that a study fetches before it can run where there is no network."""
     told, needs = checked(study), []
     if told["dataset"]["kind"] == "coco" and told["dataset"]["root"] is None:
-        needs.append(f"{DATA}/coco/val2017")
+        needs.append(f"{COCO}/val2017")
     used = annotators(told).values()
     if "release" in used and told["annotator"]["release"] is None:
-        needs.append(f"{DATA}/release/{config['downloads']['release_commit']}")
+        needs.append(RELEASE)
     entries = list(told["models"].values())
     if "florence2_sam2" in used:
         entries += [told["annotator"][name] for name in ("grounder", "segmenter")]

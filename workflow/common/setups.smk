@@ -31,7 +31,12 @@ def layer_choice(name, model, setup):
             return {"layers": layers}
         except ValueError as error:
             stop(f"config.yaml: studies.{name}.models.{model}.published: {error}")
-    return {key: value for key, value in told.items() if key in ("layers", "count")}
+    return choice_of(told)
+
+
+def choice_of(setup):
+    """What of a setup says how its layers are chosen."""
+    return {key: value for key, value in setup.items() if key in ("layers", "count")}
 
 
 def layers_of_setup(wildcards):
@@ -49,8 +54,7 @@ def layers_of_models(wildcards):
 
 def counted_setups(wildcards):
     """What of the setups decides how many parameters one of them trains."""
-    setups = part("setups")(wildcards).values()
-    return [{k: v for k, v in setup.items() if k in ("layers", "count")} for setup in setups]
+    return [choice_of(setup) for setup in part("setups")(wildcards).values()]
 
 
 def scores_if_needed(wildcards):

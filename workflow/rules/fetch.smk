@@ -10,9 +10,9 @@ rule coco:
     input:
         table=ancient("resources/downloads.csv"),  # photographs that are there stay
     output:
-        images=directory(f"{DATA}/coco/val2017"),
-        captions=f"{DATA}/coco/annotations/captions_val2017.json",
-        instances=f"{DATA}/coco/annotations/instances_val2017.json",
+        images=directory(f"{COCO}/val2017"),
+        captions=f"{COCO}/annotations/captions_val2017.json",
+        instances=f"{COCO}/annotations/instances_val2017.json",
     log:
         "results/logs/fetch/coco.log",
     localrule: True

@@ -117,7 +117,7 @@ def _problem(sample):
     if not all(isinstance(s, str) and not LONE_SURROGATE.search(s) for s in found["labels"]):
         return "a label is no text"
     for name in _each(found["masks_file_name"]):
-        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".", ".."):
+        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".."):
             return f"{name!r} is not the name of a file in masks/"
     if not all(map(_finite, _each(found["masks_scores"]))):
         return "a mask's score is no number"

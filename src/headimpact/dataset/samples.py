@@ -51,7 +51,7 @@ def draw_images(captions, count, seed):
         for rows, pick in zip(groups, rng.random(len(groups)), strict=True)
     ]
     order = rng.permutation(len(groups))[:count]
-    return captions.loc[[picked[i] for i in order], captions.columns].reset_index(drop=True)
+    return captions.loc[[picked[i] for i in order]].reset_index(drop=True)
 
 
 def draw_study(pools, sizes, annotators, spare, seed):
@@ -153,7 +153,7 @@ def make_samples(
 def _too_few(images, dropped, annotator, wanted, there):
     drawn = images[images["annotator"] == annotator]
     lost = dropped[dropped["image_id"].isin(drawn["image_id"])]
-    counts = ", ".join(f"{len(ids)} {why}" for why, ids in _reasons(lost) if _of_images(why))
+    counts = ", ".join(f"{len(ids)} {why}" for why, ids in _reasons(lost) if why in WHOLE_IMAGE)
     return (
         f"sampling.images: {wanted} images are wanted, {there} of {len(drawn)} drawn "
         f"remain ({counts}); lower sampling.images or raise sampling.spare"
@@ -169,7 +169,7 @@ def count_outcomes(images, annotations, dropped, samples, objects):
     """
     annotator = images.set_index("image_id")["annotator"]
     image_of = samples.set_index("sample_id")["image_id"]
-    reasons = [(why, ids) for why, ids in _reasons(dropped)]
+    reasons = list(_reasons(dropped))
     rows = []
     for name in annotator.unique():
 
@@ -180,7 +180,7 @@ def count_outcomes(images, annotations, dropped, samples, objects):
             ("image", images["image_id"], samples["image_id"]),
             ("object", annotations["image_id"], objects["sample_id"].map(image_of)),
         ):
-            left = {w: count(i) for w, i in reasons if _of_images(w) == (unit == "image")}
+            left = {w: count(i) for w, i in reasons if (w in WHOLE_IMAGE) == (unit == "image")}
             # what an annotator itself left out is not among its annotations
             before = 0 if unit == "image" else sum(n for w, n in left.items() if not _later(w))
             total, has = count(there) + before, count(kept)
@@ -197,11 +197,6 @@ def _reasons(dropped):
     return dropped.groupby(dropped["reason"].str.split(":").str[0], sort=True)["image_id"]
 
 
-def _of_images(reason):
-    """Whether a reason leaves out an image, not one of its objects."""
-    return reason in WHOLE_IMAGE
-
-
 def _later(reason):
     """Whether a reason leaves out what is among the annotations."""
     return reason == "empty mask" or reason.startswith("confidence below")
@@ -209,7 +204,7 @@ def _later(reason):
 
 def _lost(dropped):
     """The images that an annotator left out as a whole."""
-    return {image for why, ids in _reasons(dropped) if _of_images(why) for image in ids}
+    return {image for why, ids in _reasons(dropped) if why in WHOLE_IMAGE for image in ids}
 
 
 def _ordered(mine, order, seed):

@@ -131,14 +131,14 @@ def _attempt(url, partial, timeout):
         return "the connection broke off", None
     except requests.HTTPError as error:
         status = error.response.status_code
-        return _line(f"answers {status} {error.response.reason}"), status
+        return plain_line(f"answers {status} {error.response.reason}"), status
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # the disk's
             raise
         passes = isinstance(error, requests.RequestException) and not isinstance(error, ValueError)
         while error.__context__ not in (None, handled):
             error = error.__context__
-        reason = _line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        reason = plain_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
         tunnel = re.search(r"Tunnel connection failed: (\d{3})", reason)
         return reason, int(tunnel[1]) if tunnel else None if passes else 400
 
@@ -147,7 +147,7 @@ def _has_md5(path, md5):
     return pooch.file_hash(str(path), alg="md5") == md5.lower()
 
 
-def _line(text):
+def plain_line(text):
     """Foreign text as one line, without the user and password of an address in it."""
     return re.sub(r"//[^/\s]*@", "//", " ".join(text.split()))
 
@@ -160,6 +160,6 @@ def _shown(url):
     except ValueError:
         good = False
     if not good:
-        last = _line(url.rpartition("@")[2])
+        last = plain_line(url.rpartition("@")[2])
         raise ValueError(f"downloads.coco: {last!r} is no http or https address; correct it")
-    return _line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    return plain_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")

@@ -8,7 +8,6 @@ import httpx2
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -123,7 +122,7 @@ class _Plainly:
                 f"{name}: not in the hub's cache, and the hub cannot be reached; run "
                 f"`snakemake --cores 4 fetch` where there is a network"
             ) from error
-        if isinstance(error, HfHubHTTPError | httpx2.HTTPError):
+        if isinstance(error, httpx2.HTTPError):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OSError(
                 f"{name}: no folder here, and the hub at {constants.ENDPOINT} failed ({reason}); "

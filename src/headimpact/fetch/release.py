@@ -1,12 +1,12 @@
 """The authors' release at its commit, by git, which checks every file against the commit."""
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 from headimpact.dataset.release import Release
+from headimpact.fetch.http import plain_line
 
 # a transfer of less than a kilobyte a second for a minute is broken off
 PATIENCE = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
@@ -21,7 +21,7 @@ def fetch(url, commit, folder):
     the authors committed, or git refuses it. Raises OSError, one line with the mend.
     """
     folder = Path(folder)
-    if "://" not in url and Path(url).exists():
+    if Path(url).exists():
         url = str(Path(url).resolve())  # git runs in another folder
     if shutil.which("git") is None:
         raise OSError("git is not installed; install it, or name a folder as annotator.release")
@@ -34,7 +34,7 @@ def fetch(url, commit, folder):
     ]
     try:
         for step in steps:
-            _git(folder, step, re.sub(r"//[^/\s]*@", "//", f"{url} at {commit}"))
+            _git(folder, step, plain_line(f"{url} at {commit}"))
         shutil.rmtree(folder / ".git")
         Release(folder).samples()
     except BaseException:
