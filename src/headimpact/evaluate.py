@@ -58,8 +58,8 @@ def evaluate(model, family, folder, samples, objects, asked):
             last = item.sample_id
         try:
             told = family.description(grid, item.description)
-            (description,) = score(model, family, features, grid, [told])
-            choices = score(model, family, features, grid, family.choices(grid, options))
+            said = [told, *family.choices(grid, options)]
+            description, *choices = score(model, family, features, grid, said)
         except FloatingPointError as error:
             raise FloatingPointError(f"sample {item.sample_id}: {error}") from error
         logs = [choice.log_probabilities.item() for choice in choices]

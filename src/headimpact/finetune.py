@@ -91,7 +91,7 @@ class Collator:
             "position_ids": family.arrange(torch.stack(positions)),
             "labels": labels,
             "features": [item.features for item in items],
-            **family.training_inputs(sequences, length),
+            **family.text_inputs([sequence.start for sequence in sequences], length),
         }
 
 

@@ -1,9 +1,10 @@
-"""Image and prompt once, then all continuations on that cache: log-probabilities, attention."""
+"""What a model makes of targets behind an image: log-probabilities, attention to the image."""
 
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+
+from headimpact.branches import Branches, branching
 
 
 @dataclass(frozen=True)
@@ -21,75 +22,87 @@ class Scored:
 
 
 @torch.no_grad()
-def score(model, family, features, grid, sequences, attention=False):
-    """Score targets that follow the same image and prompt.
+def score(model, family, features, grid, sequences, attention=False, one_pass=True):
+    """Score targets behind the same image.
 
     features: (visual tokens, hidden), what Family.features gives for the image.
-    grid: the image's TokenGrid. sequences: list of Sequence, alike before their targets.
-    Returns a list of Scored, in that order. Raises ValueError if the prompts differ, and
-    FloatingPointError if a result is not finite.
+    grid: the image's TokenGrid. sequences: list of Sequence. one_pass: whether what they share
+    is computed once, with what they do not share as branches behind it.
+    Returns a list of Scored, in that order. Raises FloatingPointError if a result is not finite.
     """
-    first = sequences[0]
-    start = first.start
-    prefix = first.ids[:start]
-    if any(s.start != start or s.ids[:start] != prefix for s in sequences):
-        raise ValueError("the sequences do not share the prompt before their targets")
-    device, count = model.device, len(sequences)
-    lengths = [len(s.ids) - start for s in sequences]
-    longest = max(lengths)
-    ids = torch.zeros(count, longest, dtype=torch.long)
-    mask = torch.zeros(count, start + longest, dtype=torch.long)
-    mask[:, :start] = 1
-    for row, sequence in enumerate(sequences):
-        ids[row, : lengths[row]] = torch.tensor(sequence.ids[start:])
-        mask[row, start : start + lengths[row]] = 1
-    positions = family.positions(prefix + (0,) * longest, grid)
-    ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
-
-    beginning = model(
-        input_ids=torch.tensor([prefix], device=device),
-        attention_mask=mask[:1, :start],
-        position_ids=family.arrange(positions[None, :, :start]),
-        mm_encoder_outputs=family.encoder_outputs([features]),
-        use_cache=True,
-        logits_to_keep=1,
-        **{name: value.to(device) for name, value in family.prefix_inputs(start).items()},
-    )
-    logits = beginning.logits.expand(count, -1, -1)
-    attended = [None] * count
-    if attention or longest > 1:
-        cache = beginning.past_key_values
-        cache.batch_repeat_interleave(count)
-        with _eager(model, family) if attention else nullcontext():
-            ending = model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=family.arrange(positions[None, :, start:].expand(count, -1, -1)),
-                past_key_values=cache,
-                use_cache=True,
-                output_attentions=attention,
-            )
-        logits = torch.cat([logits, ending.logits[:, :-1]], 1)
-        if attention:
-            visual = torch.tensor(prefix, device=device) == family.image_token
-            attended = _mean_attention(ending.attentions, visual, lengths)
-    logs = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0].cpu()
-    scored = [
-        Scored(log[:length], row) for log, length, row in zip(logs, lengths, attended, strict=True)
-    ]
-    for one in scored:
-        _check_finite(one)
+    groups = {}
+    for number, sequence in enumerate(sequences):
+        # where the prompt sees what follows it, only one and the same prompt can be shared
+        prompt = sequence.ids[: sequence.start] if family.prompt_sees_both_ways else None
+        groups.setdefault(prompt if one_pass else number, []).append(number)
+    scored = [None] * len(sequences)
+    for numbers in groups.values():
+        together = [sequences[number] for number in numbers]
+        found = _score_together(model, family, features, grid, together, attention)
+        for number, one in zip(numbers, found, strict=True):
+            scored[number] = one
     return scored
 
 
-def _mean_attention(attentions, visual, lengths):
-    """Rows of the targets' tokens, columns of the visual tokens, averaged over the rows."""
-    means = []
-    columns = visual.nonzero()[:, 0]
-    layers = [layer[..., columns].float() for layer in attentions]
-    for row, length in enumerate(lengths):
-        means.append(torch.stack([layer[row, :, :length].mean(1) for layer in layers]).cpu())
-    return means
+def _score_together(model, family, features, grid, sequences, attention):
+    # the last token's logits are of no use, but its attention is
+    read = [s.ids if attention else s.ids[:-1] for s in sequences]
+    start = min(s.start for s in sequences)
+    if not family.prompt_sees_both_ways:
+        start = min(start, _shared(read))
+    prompt = read[0][:start]
+    tails = [tail for tail in dict.fromkeys(ids[start:] for ids in read) if tail]
+    begins = {tail: start + sum(map(len, tails[:i])) for i, tail in enumerate(tails)}
+
+    def place(ids, index):
+        """Where the token `index` of a sequence lies in the pass."""
+        return index if index < start else begins[ids[start:]] + index - start
+
+    places = [
+        [place(ids, index) for index in range(s.start - 1, len(s.ids) - 1)]
+        for ids, s in zip(read, sequences, strict=True)
+    ]
+    wanted = sorted(set().union(*places))
+    device = model.device
+    ids = torch.tensor([sum(tails, prompt)], device=device)
+    positions = [family.positions((*prompt, *tail), grid)[:, start:] for tail in tails]
+    positions = torch.cat([family.positions((*prompt, 0), grid)[:, :start], *positions], 1)
+    branches = Branches(start, [len(tail) for tail in tails])
+    if attention:
+        branches.columns = (ids[0] == family.image_token).nonzero()[:, 0]
+        branches.spoken = torch.zeros(len(sequences), ids.shape[1] - start, device=device)
+        for row, (whole, s) in enumerate(zip(read, sequences, strict=True)):
+            first = place(whole, s.start) - start
+            count = len(s.ids) - s.start
+            branches.spoken[row, first : first + count] = 1 / count
+    with branching(model.get_submodule(family.decoder).config):
+        logits = model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            position_ids=family.arrange(positions[None]).to(device),
+            mm_encoder_outputs=family.encoder_outputs([features]),
+            use_cache=False,
+            logits_to_keep=torch.tensor(wanted, device=device),
+            branches=branches,
+            **{n: v.to(device) for n, v in family.text_inputs([start], ids.shape[1]).items()},
+        ).logits[0]
+    logs = logits.float().log_softmax(-1)
+    row_of = {index: row for row, index in enumerate(wanted)}
+    kept = torch.stack(branches.attention).cpu() if attention else None  # layers, heads, rows, ...
+    scored = []
+    for number, (s, mine) in enumerate(zip(sequences, places, strict=True)):
+        rows = torch.tensor([row_of[index] for index in mine], device=device)
+        told = logs[rows, torch.tensor(s.ids[s.start :], device=device)].cpu()
+        scored.append(Scored(told, kept[:, :, number] if attention else None))
+        _check_finite(scored[-1])
+    return scored
+
+
+def _shared(sequences):
+    """How many first tokens all `sequences` share."""
+    columns = zip(*sequences, strict=False)
+    alike = [len(set(column)) == 1 for column in columns]
+    return alike.index(False) if False in alike else len(alike)
 
 
 def _check_finite(scored):
@@ -99,15 +112,3 @@ def _check_finite(scored):
         bad = (~torch.isfinite(scored.attention)).any(-1).any(-1).nonzero()
         if len(bad):
             raise FloatingPointError(f"attention in layer {int(bad[0, 0])} is not finite")
-
-
-@contextmanager
-def _eager(model, family):
-    """The decoder in the one implementation that gives its attention out."""
-    config = model.get_submodule(family.decoder).config
-    before = config._attn_implementation
-    config._attn_implementation = "eager"
-    try:
-        yield
-    finally:
-        config._attn_implementation = before

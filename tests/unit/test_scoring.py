@@ -1,4 +1,4 @@
-"""Prefix once and continuations on its cache, against the model's own whole forward pass."""
+"""One pass for all that is asked of an image, against the model's own whole forward passes."""
 
 import pytest
 import torch
@@ -45,13 +45,53 @@ def test_attention_is_not_renormalised(made, photo):
     assert (one.attention.sum(-1) < 0.999).all()
 
 
-def test_other_prompts_are_refused(made, photo):
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_a_description_and_a_question_together_equal_the_plain_passes(made, photo, one_pass):
     model, family = made
-    grid = family.grid(72, 72)
-    (features,) = family.features(model, [photo(72, 72)])
-    mixed = [family.description(grid, "a cat"), family.choices(grid, list("wxyz"))[0]]
-    with pytest.raises(ValueError, match="share the prompt"):
-        score(model, family, features, grid, mixed)
+    image, grid = photo(108, 72), family.grid(108, 72)
+    (features,) = family.features(model, [image])
+    asked = [
+        *(family.description(grid, text) for text in DESCRIPTIONS),
+        *family.choices(grid, ["a dog", "a cat", "a large pink moon", "no one"]),
+    ]
+    passes = []
+    decoder = model.get_submodule(family.decoder)
+    hook = decoder.register_forward_hook(lambda *_: passes.append(1))
+    found = score(model, family, features, grid, asked, one_pass=one_pass)
+    hook.remove()
+    together = 2 if family.prompt_sees_both_ways else 1
+    assert len(passes) == (together if one_pass else len(asked))
+    for sequence, one in zip(asked, found, strict=True):
+        logs, _ = plain(model, family, image, sequence)
+        assert one.attention is None
+        torch.testing.assert_close(one.log_probabilities, logs, atol=1e-5, rtol=0)
+
+
+def test_a_sliding_window_holds_in_branches(made, photo):
+    """Of layers that see but so far back, a branch's tokens see as far as in a pass of its own."""
+    model, family = made
+    text = model.get_submodule(family.decoder)
+    layers = [layer.self_attn for layer in text.layers]
+    if getattr(layers[0], "sliding_window", None) is None:
+        pytest.skip("the family's decoder has no sliding window")
+    image, grid = photo(108, 72), family.grid(108, 72)
+    (features,) = family.features(model, [image])
+    sequences = [family.description(grid, text) for text in DESCRIPTIONS]
+    before = text.config.sliding_window, [layer.sliding_window for layer in layers]
+    text.config.sliding_window = 50
+    for layer in layers:
+        layer.sliding_window = 50 if layer.sliding_window else None
+    try:
+        found = score(model, family, features, grid, sequences, attention=True)
+        wanted = [plain(model, family, image, sequence) for sequence in sequences]
+    finally:
+        text.config.sliding_window = before[0]
+        for layer, window in zip(layers, before[1], strict=True):
+            layer.sliding_window = window
+    assert (wanted[0][1][0] == 0).any(), "the window must hide visual tokens from a description"
+    for one, (logs, attention) in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.log_probabilities, logs, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.attention, attention, atol=1e-7, rtol=0)
 
 
 def test_what_is_not_finite_is_named(made, photo):

@@ -1,5 +1,6 @@
 """What every script needs around its one call."""
 
+import gc
 import os
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -13,6 +14,11 @@ if not sys.argv[0].endswith("checkpoint.py"):
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+# what torch and transformers make at their import never dies: looking through it again and again
+# takes a third of a job's start
+gc.disable()
+
+
 @contextmanager
 def _into(log):
     with redirect_stderr(log), redirect_stdout(log):
@@ -22,6 +28,8 @@ def _into(log):
 @contextmanager
 def job(snakemake):
     """Progress into the rule's log, the rule's threads for torch, an error as one line."""
+    gc.freeze()
+    gc.enable()
     message = None
     with Path(snakemake.log[0]).open("w", encoding="utf-8") as log, _into(log):
         if "torch" in sys.modules:

@@ -178,10 +178,9 @@ class Family(ABC):
         """Stack position ids of a batch, (batch, axes, length), as the model takes them."""
         return positions[:, 0]
 
-    def prefix_inputs(self, length):
-        """What else the model wants beside ids, mask and positions for a prefix of that length."""
-        return {}
+    def text_inputs(self, starts, length):
+        """What else the model wants beside ids, mask and positions, for sequences of `length`.
 
-    def training_inputs(self, sequences, length):
-        """The same for whole sequences, padded on the right to `length`."""
+        starts: for each sequence, the length of its prompt.
+        """
         return {}

@@ -37,11 +37,6 @@ class PaliGemma2(Family):
     def positions(self, ids, grid):
         return torch.arange(1, len(ids) + 1)[None]
 
-    def prefix_inputs(self, length):
-        return {"token_type_ids": torch.zeros(1, length, dtype=torch.long)}
-
-    def training_inputs(self, sequences, length):
-        types = torch.ones(len(sequences), length, dtype=torch.long)
-        for row, sequence in zip(types, sequences, strict=True):
-            row[: sequence.start] = 0
-        return {"token_type_ids": types}
+    def text_inputs(self, starts, length):
+        types = torch.arange(length) >= torch.tensor(starts)[:, None]
+        return {"token_type_ids": types.long()}
