@@ -66,9 +66,12 @@ SCHEMAS = {
             ("n", pa.int64()),
         ]
     ),
-    # a test item; nll: sum over the description's tokens, nats; p_*: over the whole vocabulary
+    # a test item of a setup and draw; nll: sum over the description's tokens, nats; p_*: over the
+    # whole vocabulary
     "metrics": pa.schema(
         [
+            ("setup", pa.string()),
+            ("draw", pa.int64()),
             ("sample_id", pa.int64()),
             ("object_id", pa.int64()),
             ("nll", pa.float64()),
@@ -87,22 +90,34 @@ def write(path, kind, table, **provenance):
     provenance: what else to record beside the package versions (str, numbers, lists, dicts).
     Raises ValueError if columns are missing, unknown or hold what their type does not admit.
     """
-    schema = SCHEMAS[kind]
-    frame = pd.DataFrame(table, columns=None if len(table) else schema.names)
-    if set(frame.columns) != set(schema.names):
-        raise ValueError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
+    write_parts(path, kind, [table], **provenance)
+
+
+def write_parts(path, kind, parts, **provenance):
+    """The same for a table that comes in parts (an iterable), of which one is held at a time."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     recorded = json.dumps({"kind": kind, "versions": versions, **provenance}, sort_keys=True)
-    try:
-        content = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    content = content.replace_schema_metadata({"headimpact": recorded})
+    schema = SCHEMAS[kind].with_metadata({"headimpact": recorded})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(content, partial, compression="zstd")
-    os.replace(partial, path)
+    try:
+        with pq.ParquetWriter(partial, schema, compression="zstd") as file:
+            for part in parts:
+                file.write_table(_checked(path, schema, part))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _checked(path, schema, part):
+    frame = pd.DataFrame(part, columns=None if len(part) else schema.names)
+    if set(frame.columns) != set(schema.names):
+        raise ValueError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
+    try:
+        return pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read(path, kind):

@@ -88,16 +88,20 @@ def _forward(
 
 
 def _weigh(query, key, value, mask, scaling, softcap):
-    """Attention in full, as the models' own eager attention: output, weights by head."""
-    groups = query.shape[1] // key.shape[1]
-    rows = query.shape[2]
+    """Attention in full, as the models' own eager attention: output, weights by head.
+
+    In place, since no gradient is wanted and scores are the largest tensor of a layer.
+    """
+    groups, rows = query.shape[1] // key.shape[1], query.shape[2]
     # the query heads of a group share their keys: no copies of those
     query = query.unflatten(1, (-1, groups)).flatten(2, 3)
-    scores = (query @ key.transpose(2, 3)).unflatten(2, (groups, rows)).flatten(1, 2) * scaling
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
+    scores = (query @ key.transpose(2, 3)).unflatten(2, (groups, rows)).flatten(1, 2)
+    if softcap is None:
+        scores *= scaling
+    else:
+        scores.mul_(scaling).div_(softcap).tanh_().mul_(softcap)
     if mask is not None:
-        scores = scores + mask
+        scores += mask
     weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
     output = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ value
     return output.unflatten(2, (groups, rows)).flatten(1, 2).transpose(1, 2), weights

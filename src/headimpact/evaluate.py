@@ -1,12 +1,16 @@
 """The test split: perplexity of the descriptions, and four-option questions (section 5.4)."""
 
 import math
+from itertools import islice
 
 import numpy as np
-from tqdm import tqdm
 
+from headimpact.features import compute
+from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
 from headimpact.scoring import score
+
+TOGETHER = 16  # images between two changes of adapter
 
 
 def questions(samples, objects, annotations, dataset, seed):
@@ -41,34 +45,52 @@ def questions(samples, objects, annotations, dataset, seed):
     return asked
 
 
-def evaluate(model, family, folder, samples, objects, asked):
-    """Score every test object: a list of rows (dict) of kind "metrics".
+def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=True):
+    """Score every test object under every run of the model: rows (dict) of kind "metrics".
 
-    asked: what `questions` gave for these objects. The description's negative log-likelihood
-    (nll, nats) is summed over its tokens; p_A to p_D are over the whole vocabulary.
+    asked: what `questions` gave for these objects. adapters: {(setup, draw): the folder of its
+    adapter, or None for the model as it is}. one_pass: see `score`. The description's negative
+    log-likelihood (nll, nats) is summed over its tokens; p_A to p_D are over the whole vocabulary.
+    An image passes the vision tower once for all runs; yields lists of rows, some images' each.
     """
-    rows, samples = [], samples.set_index("sample_id")
-    todo = list(zip(objects.itertuples(), asked, strict=True))
-    last, features = None, None
-    for item, (options, label) in tqdm(todo, desc="evaluate", unit="object"):
-        sample = samples.loc[item.sample_id]
-        grid = family.grid(int(sample["width"]), int(sample["height"]))
-        if last != item.sample_id:
-            (features,) = family.features(model, [folder.image(sample["file_name"])])
-            last = item.sample_id
-        try:
-            told = family.description(grid, item.description)
-            said = [told, *family.choices(grid, options)]
-            description, *choices = score(model, family, features, grid, said)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"sample {item.sample_id}: {error}") from error
-        logs = [choice.log_probabilities.item() for choice in choices]
+    runs = load_adapters(model, adapters)
+    items = {}
+    for item, question in zip(objects.itertuples(), asked, strict=True):
+        items.setdefault(item.sample_id, []).append((item, *question))
+    images = compute(model, family, folder, samples, desc="evaluate")
+    while several := list(islice(images, TOGETHER)):
+        rows = []
+        for (setup, draw), adapted in runs.items():
+            with adapted():
+                for sample, features in several:
+                    mine = items.get(sample.sample_id, ())
+                    try:
+                        told = _ask(model, family, sample, features, mine, one_pass)
+                    except FloatingPointError as error:
+                        where = f"sample {sample.sample_id} ({sample.file_name}), {setup}"
+                        raise FloatingPointError(f"{where}: {error}") from error
+                    rows += [{"setup": setup, "draw": draw, **row} for row in told]
+        yield rows
+
+
+def _ask(model, family, sample, features, items, one_pass):
+    """The rows of one image's objects: what the model says of each, and of its question."""
+    grid = family.grid(sample.width, sample.height)
+    said = [
+        (family.description(grid, item.description), *family.choices(grid, options))
+        for item, options, _ in items
+    ]
+    scored = iter(score(model, family, features, grid, sum(said, ()), one_pass=one_pass))
+    rows = []
+    for item, _, label in items:
+        description, *choices = (next(scored).log_probabilities for _ in range(1 + len(LABELS)))
+        logs = [choice.item() for choice in choices]
         rows.append(
             {
-                "sample_id": item.sample_id,
+                "sample_id": sample.sample_id,
                 "object_id": item.object_id,
-                "nll": -description.log_probabilities.sum().item(),
-                "tokens": len(description.log_probabilities),
+                "nll": -description.sum().item(),
+                "tokens": len(description),
                 **{f"p_{name}": math.exp(log) for name, log in zip(LABELS, logs, strict=True)},
                 "answer": label,
                 "chosen": LABELS[int(np.argmax(logs))],

@@ -9,16 +9,17 @@ from headimpact.statistics import clustered_error
 def binarise(attention):
     """True where attention lies above its mean over all image tokens (section 4).
 
-    attention: float (..., visual tokens), averaged over the description's tokens; one threshold
-    an object, layer and head. Returns bool of the same shape. What equals the mean is False.
+    attention: float64 (..., visual tokens), an array or a tensor, averaged over the description's
+    tokens; one threshold an object, layer and head. Returns bool of the same shape. What equals
+    the mean is False.
     """
-    attention = np.asarray(attention, dtype=np.float64)
-    return attention > attention.mean(-1, keepdims=True)
+    return attention > attention.mean(-1)[..., None]
 
 
 def pack(attended):
-    """bool (visual tokens,) as bytes, eight tokens a byte."""
-    return np.packbits(attended).tobytes()
+    """bool (..., visual tokens) as a list of bytes, eight tokens a byte."""
+    packed = np.packbits(attended, axis=-1)
+    return [row.tobytes() for row in packed.reshape(-1, packed.shape[-1])]
 
 
 def unpack(packed, tokens):

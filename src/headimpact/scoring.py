@@ -13,8 +13,9 @@ class Scored:
 
     log_probabilities: float32 (target tokens,), natural logarithm over the whole vocabulary.
     attention: float32 (layers, heads, visual tokens), the attention from the target's tokens to
-        each visual token, averaged over the target's tokens (section 4, Fig. 3); None unless
-        asked for. It is the softmax over everything that a token attends to, not renormalised.
+        each visual token, averaged over the target's tokens (section 4, Fig. 3), on the model's
+        device; None unless asked for. It is the softmax over everything that a token attends to,
+        not renormalised.
     """
 
     log_probabilities: torch.Tensor
@@ -86,16 +87,23 @@ def _score_together(model, family, features, grid, sequences, attention):
             branches=branches,
             **{n: v.to(device) for n, v in family.text_inputs([start], ids.shape[1]).items()},
         ).logits[0]
-    logs = logits.float().log_softmax(-1)
     row_of = {index: row for row, index in enumerate(wanted)}
-    kept = torch.stack(branches.attention).cpu() if attention else None  # layers, heads, rows, ...
-    scored = []
-    for number, (s, mine) in enumerate(zip(sequences, places, strict=True)):
-        rows = torch.tensor([row_of[index] for index in mine], device=device)
-        told = logs[rows, torch.tensor(s.ids[s.start :], device=device)].cpu()
-        scored.append(Scored(told, kept[:, :, number] if attention else None))
-        _check_finite(scored[-1])
-    return scored
+    rows = torch.tensor([row_of[index] for mine in places for index in mine], device=device)
+    told = torch.tensor([token for s in sequences for token in s.ids[s.start :]], device=device)
+    logs = logits.float().log_softmax(-1)[rows, told].cpu()
+    if not torch.isfinite(logs).all():
+        raise FloatingPointError("a log-probability is not finite")
+    kept = [None] * len(sequences)
+    if attention:
+        kept = torch.stack(branches.attention)
+        if not torch.isfinite(kept).all():
+            layer = int((~torch.isfinite(kept)).flatten(1).any(1).nonzero()[0])
+            raise FloatingPointError(f"attention in layer {layer} is not finite")
+        kept = kept.permute(2, 0, 1, 3)  # targets, layers, heads, visual tokens
+    return [
+        Scored(log, one)
+        for log, one in zip(logs.split([len(mine) for mine in places]), kept, strict=True)
+    ]
 
 
 def _shared(sequences):
@@ -103,12 +111,3 @@ def _shared(sequences):
     columns = zip(*sequences, strict=False)
     alike = [len(set(column)) == 1 for column in columns]
     return alike.index(False) if False in alike else len(alike)
-
-
-def _check_finite(scored):
-    if not torch.isfinite(scored.log_probabilities).all():
-        raise FloatingPointError("a log-probability is not finite")
-    if scored.attention is not None:
-        bad = (~torch.isfinite(scored.attention)).any(-1).any(-1).nonzero()
-        if len(bad):
-            raise FloatingPointError(f"attention in layer {int(bad[0, 0])} is not finite")

@@ -50,3 +50,19 @@ def test_shards_are_joined_in_order(tmp_path):
         artifacts.write(tmp_path / str(number), "impact", table)
     joined = artifacts.read_all([tmp_path / str(i) for i in range(3)], "impact")
     assert joined["object_id"].tolist() == [0, 1, 2]
+
+
+def test_a_table_in_parts_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "a.parquet"
+    row = {"image_id": 1, "file_name": "a", "reason": "b"}
+    artifacts.write_parts(path, "dropped", iter([[row], [], [row, row]]), seed=3)
+    assert artifacts.read(path, "dropped").to_dict("records") == [row] * 3
+    assert artifacts.provenance(path)["seed"] == 3
+
+    def broken():
+        yield [row]
+        raise FloatingPointError("at sample 2")
+
+    with pytest.raises(FloatingPointError, match="at sample 2"):
+        artifacts.write_parts(tmp_path / "b.parquet", "dropped", broken())
+    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]

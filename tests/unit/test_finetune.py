@@ -6,23 +6,38 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from headimpact import features
+from headimpact.batches import ByLength, Collator, like_lengths, make_items
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
-from headimpact.finetune import Collator, add_adapter, description_losses, finetune, make_items
+from headimpact.finetune import add_adapter, description_losses, finetune
+from headimpact.frozen import handing_on, keep_states
 from headimpact.miniature.checkpoints import MAKERS
-from headimpact.models.load import load_adapter
+from headimpact.models.load import load_adapters
 from headimpact.scoring import score
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {
     "epochs": 3,
     "batch_size": 4,
+    "by_length": True,
     "learning_rate": 5e-3,
     "warmup": 0.0,
     "weight_decay": 0.0,
     "seed": 0,
 }
+SHORTCUTS = {"few_logits": True, "frozen_layers": True}
+
+
+def fresh(family):
+    """The random model of that family as it was made."""
+    torch.manual_seed(0)
+    name = next(name for name, make in MAKERS.items() if type(make()[1]) is type(family))
+    torch.manual_seed(0)
+    model, family = MAKERS[name]()
+    return model.eval(), family
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))
@@ -43,7 +58,9 @@ def tuned(request, tmp_path_factory):
     model, family = MAKERS[request.param]()
     model.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    items = make_items(model, family, CocoFolder(folder, "scenes"), samples, objects, batch=1)
+    computed = features.compute(model, family, CocoFolder(folder, "scenes"), samples)
+    known = {sample.sample_id: tensor for sample, tensor in computed}
+    items = make_items(family, known, samples, objects)
     history = finetune(
         model,
         family,
@@ -52,6 +69,7 @@ def tuned(request, tmp_path_factory):
         items[:4],
         LORA,
         TRAINING,
+        SHORTCUTS,
         folder / "work",
         folder / "adapter",
     )
@@ -59,11 +77,7 @@ def tuned(request, tmp_path_factory):
 
 
 def test_adapted_are_exactly_q_k_v_of_the_chosen_layers(made):
-    _, family = made
-    torch.manual_seed(0)
-    model, _ = next(
-        (m, f) for m, f in (make() for make in MAKERS.values()) if type(f) is type(family)
-    )
+    model, family = fresh(made[1])
     adapted = add_adapter(model, family, [0, 11], LORA)
     wanted = {
         f"{family.decoder}.layers.{layer}.self_attn.{name}"
@@ -96,14 +110,12 @@ def test_the_best_epoch_is_kept_and_loads(tuned):
     _, family, before, items, history, folder = tuned
     curve = [entry["eval_perplexity"] for entry in history if "eval_perplexity" in entry]
     assert len(curve) == TRAINING["epochs"]
-    torch.manual_seed(0)
-    fresh, _ = MAKERS[next(name for name in MAKERS if type(MAKERS[name]()[1]) is type(family))]()
-    fresh.load_state_dict(before)
-    loaded = load_adapter(fresh, folder / "adapter")
-    with torch.no_grad():
+    model, _ = fresh(family)
+    model.load_state_dict(before)
+    (adapted,) = load_adapters(model, {"top": folder / "adapter"}).values()
+    with adapted():
         scored = [
-            score(loaded, family, item.features, item.grid, [item.sequence])[0]
-            for item in items[:4]
+            score(model, family, item.features, item.grid, [item.sequence])[0] for item in items[:4]
         ]
     mean = np.mean([one.log_probabilities.mean() for one in scored])
     assert np.exp(-mean) == pytest.approx(min(curve), rel=1e-4)
@@ -114,8 +126,74 @@ def test_padding_and_batching_change_no_loss(tuned):
     collate = Collator(family)
     with torch.no_grad():
         together = description_losses(model, family, collate(items[:4]))[1]
-        alone = sum(description_losses(model, family, collate([item]))[1] for item in items[:4])
-    assert together == pytest.approx(alone, rel=1e-5)
+        alone = [description_losses(model, family, collate([item]))[1].item() for item in items[:4]]
+    assert together.tolist() == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_batch_is_of_like_lengths_and_everyone_learns_once():
+    torch.manual_seed(0)
+    lengths = torch.randint(10, 99, (11,)).tolist()
+    epochs = [list(ByLength(lengths, 4)) for _ in range(4)]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    for epoch in epochs:
+        first, second = ({lengths[i] for i in epoch[k : k + 4]} for k in (0, 4))
+        assert max(first) <= min(second) or max(second) <= min(first)
+    assert len({max(lengths[i] for i in epoch[:4]) for epoch in epochs}) > 1, "order is drawn"
+    assert [len(part) for part in like_lengths(lengths, 4)] == [4, 4, 3]
+
+
+@pytest.mark.parametrize("off", ["few_logits", "frozen_layers"])
+def test_without_a_shortcut_a_training_is_the_same(tuned, tmp_path, off):
+    """The same losses, epoch by epoch, and the same adapter, from the same items and seed."""
+    found = []
+    for number, shortcuts in enumerate((SHORTCUTS, {**SHORTCUTS, off: False})):
+        model, family = fresh(tuned[1])
+        widths, below = [], []
+        decoder = model.get_submodule(family.decoder)
+        decoder.layers[3].mlp.register_forward_hook(lambda *_, seen=below: seen.append(1))
+        model.lm_head.register_forward_hook(lambda _m, _i, out, seen=widths: seen.append(out.shape))
+        where = tmp_path / str(number)
+        history = finetune(
+            model,
+            family,
+            [4, 9],
+            tuned[3],
+            tuned[3][:4],
+            LORA,
+            TRAINING,
+            shortcuts,
+            where / "work",
+            where / "adapter",
+        )
+        found.append((history, load_file(where / "adapter/adapter_model.safetensors")))
+        # 12 items and 4 in batches of 4: 4 passes of the frozen layers, or 4 in each of 3 epochs
+        assert len(below) == (4 if shortcuts["frozen_layers"] else 12)
+        trained = [shape for shape in widths if shape[1] > 1]
+        full = max(len(item.sequence.ids) for item in tuned[3])
+        assert all((shape[1] < full / 2) == shortcuts["few_logits"] for shape in trained)
+    (history, adapter), (plain_history, plain_adapter) = found
+    for one, other in zip(history, plain_history, strict=True):
+        for key in {"loss", "eval_perplexity", "grad_norm"} & one.keys():
+            assert one[key] == pytest.approx(other[key], rel=1e-5)
+    assert adapter.keys() == plain_adapter.keys()
+    for key, value in adapter.items():
+        torch.testing.assert_close(value, plain_adapter[key], atol=1e-5, rtol=1e-4)
+
+
+def test_kept_states_are_what_the_layer_is_given(tuned):
+    model, family = fresh(tuned[1])
+    item, whole = tuned[3][0], []
+    layer = model.get_submodule(family.decoder).layers[5]
+    hook = layer.register_forward_pre_hook(lambda _layer, given: whole.append(given[0]))
+    score(model, family, item.features, item.grid, [item.sequence])
+    hook.remove()
+    (kept, *_) = keep_states(model, family, tuned[3][:3], 5, 2)
+    assert kept.hidden.shape == (len(item.sequence.ids), whole[0].shape[-1])
+    torch.testing.assert_close(kept.hidden[:-1], whole[0][0], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="stop"), handing_on(model, family, slice(5)):
+        raise ValueError("stop")
+    assert "forward" not in vars(model.get_submodule(family.decoder).layers[0])
 
 
 def test_labels_are_the_description_alone(tuned):

@@ -19,8 +19,9 @@ BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 
 def test_binarise_is_strictly_above_the_mean():
     # mean of 1, 2, 3 is 2: what equals it is not above it
-    assert binarise([1.0, 2.0, 3.0]).tolist() == [False, False, True]
-    assert not binarise([0.25] * 4).any()
+    for kind in (np.array, torch.tensor):
+        assert binarise(kind([1.0, 2.0, 3.0])).tolist() == [False, False, True]
+        assert not binarise(kind([0.25] * 4)).any()
 
 
 def test_iou_by_hand():
@@ -47,7 +48,7 @@ def test_iou_refuses_an_empty_mask():
 
 @given(BITS)
 def test_pack_and_back(bits):
-    assert unpack([pack(np.array(bits))], len(bits)).tolist() == [bits]
+    assert unpack(pack(np.array(bits)), len(bits)).tolist() == [bits]
 
 
 def test_unpack_refuses_other_lengths():
@@ -93,6 +94,10 @@ def _study(photo, size, masks, descriptions):
     return samples, objects, Folder()
 
 
+def _attended(*study, batch):
+    return pd.concat(map(pd.DataFrame, attend(*study, batch)), ignore_index=True)
+
+
 def test_against_a_plain_implementation(made, photo):
     """Whole passes with output_attentions=True under eager, thresholds and IoU in plain loops."""
     model, family = made
@@ -103,7 +108,7 @@ def test_against_a_plain_implementation(made, photo):
     masks[2][:, :20] = True
     texts = ["a small red circle", "a dog", "a large blue heart"]
     samples, objects, folder = _study(photo, size, masks, texts)
-    attended = pd.DataFrame(attend(model, family, folder, samples, objects, batch=2))
+    attended = _attended(model, family, folder, samples, objects, batch=2)
     tokens = pd.DataFrame(object_tokens(family, samples, objects))
     _, scores, unseen = measure(samples, objects, tokens, attended, 0.5, "objects")
     assert len(unseen) == 0
@@ -128,7 +133,7 @@ def test_an_object_that_no_token_holds_is_left_out(made, photo):
     masks[0][5:50, 10:60] = True
     masks[1][3, 3] = True  # one pixel: half of no token
     samples, objects, folder = _study(photo, (108, 72), masks, ["a cat", "a dot"])
-    attended = pd.DataFrame(attend(model, family, folder, samples, objects, batch=8))
+    attended = _attended(model, family, folder, samples, objects, batch=8)
     tokens = pd.DataFrame(object_tokens(family, samples, objects))
     impact, scores, unseen = measure(samples, objects, tokens, attended, 0.5, "objects")
     assert unseen["description"].tolist() == ["a dot"]
@@ -173,7 +178,7 @@ def test_a_planted_head_has_the_highest_impact(made):
         (one,) = score(model, family, features, grid, sequences, attention=True)
     finally:
         model.load_state_dict(state)
-    values = iou(binarise(one.attention), inside)
+    values = iou(binarise(one.attention.double()).numpy(), inside)
     assert values[0, 1] == values.max()
     assert values[0, 1] > 0.95
     assert values[0, 0] == 0

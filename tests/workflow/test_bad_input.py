@@ -182,7 +182,7 @@ def test_the_key_and_the_mend_are_named(plain, case):
             "studies.tiny.models.nosuch: missing; add it, or ask for qwen2_vl",
         ),
         (
-            "results/tiny/qwen2_vl/top-7/0/metrics.parquet",
+            "results/tiny/qwen2_vl/top-7/0/adapter",
             "studies.tiny.setups.top-7: missing; add it, or ask for original, top-2, random-2",
         ),
     ],

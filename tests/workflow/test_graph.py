@@ -4,8 +4,10 @@ import copy
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from projects import tiny
+from safetensors.torch import load_file
 
 from headimpact import artifacts
 
@@ -72,9 +74,9 @@ def test_the_report_holds_tables_and_figures(finished):
 
 
 def test_every_artifact_says_where_it_comes_from(finished):
-    path = finished.folder / "results/tiny/qwen2_vl/top-2/0/metrics.parquet"
+    path = finished.folder / "results/tiny/qwen2_vl/metrics/0.parquet"
     record = artifacts.provenance(path)
-    assert record["study"] == "tiny" and record["setup"] == "top-2"
+    assert record["study"] == "tiny" and record["model"] == "qwen2_vl"
     assert record["versions"]["torch"] and record["code"]
     assert record["checkpoint"]["checkpoint"].endswith("qwen2_vl")
     samples = artifacts.read(finished.folder / "results/tiny/samples.parquet", "samples")
@@ -92,6 +94,7 @@ def test_the_same_seed_gives_the_same_tables(finished, project, checkpoints):
 
 
 TUNED = {"finetune", "evaluate", "table4", "default_table"}
+IMPACT = {*TUNED, "impact", "table2", "table3", "figure2", "figure", "default_figure"}
 
 
 @pytest.mark.parametrize(
@@ -100,13 +103,12 @@ TUNED = {"finetune", "evaluate", "table4", "default_table"}
         (("lora", "rank"), 4, {*TUNED, "parameters", "default_table"}),
         (("training", "learning_rate"), 0.01, TUNED),
         (("setups", "top-2", "training"), {"epochs": 2}, TUNED),
-        (
-            ("impact", "mask_share"),
-            0.25,
-            {*TUNED, "impact", "table2", "table3", "figure2", "figure", "default_figure"},
-        ),
+        (("impact", "mask_share"), 0.25, IMPACT),
         (("evaluation", "answer_probability"), "vocabulary", {"table4", "default_table"}),
         (("evaluation", "seed"), 3, {"evaluate", "table4", "default_table"}),
+        (("shortcuts", "one_pass"), False, {"attention", *IMPACT} - {"figure2"}),
+        (("shortcuts", "few_logits"), False, TUNED),
+        (("shortcuts", "kept_features"), False, TUNED),
         (("title",), "another title", set()),
     ],
 )
@@ -131,8 +133,51 @@ def test_one_setup_alone_is_trained_anew(finished):
     try:
         finished.configure(changed)
         assert finished.planned()["finetune"] == 3
+        changed = copy.deepcopy(before)
+        changed["studies"]["tiny"]["setups"]["full"] = {"layers": "all"}
+        finished.configure(changed)
+        planned = finished.planned()
+        assert (planned["finetune"], planned["evaluate"]) == (3, 3)
+        assert not {"features", "attention", "impact"} & planned.keys()
     finally:
         finished.configure(before)
+
+
+def test_image_features_are_kept_only_while_a_study_trains(finished):
+    assert len(list(finished.folder.glob("results/tiny/*/features.json"))) == 3
+    assert not list(finished.folder.glob("results/tiny/*/features/*"))
+
+
+def test_a_training_does_without_features_that_are_gone(finished):
+    history = finished.folder / "results/tiny/qwen2_vl/top-2/0/history.json"
+    adapter = history.parent / "adapter/adapter_model.safetensors"
+    before = load_file(adapter)
+    history.unlink()
+    finished.run(str(history.relative_to(finished.folder)))
+    after = load_file(adapter)
+    log = (finished.folder / "results/tiny/logs/qwen2_vl.finetune.top-2.0.log").read_text()
+    assert "images: 100%" in log, "it computes them itself"
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    finished.run()
+
+
+def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, project, checkpoints):
+    """Every shortcut off, everything that can be in two shards: numbers as of one job of each."""
+    told = tiny(checkpoints, "qwen2_vl", "paligemma2")
+    names = ("one_pass", "kept_features", "frozen_layers", "few_logits")
+    two = {part: {"shards": 2} for part in ("impact", "evaluation", "annotator")}
+    told["studies"]["tiny"].update(two, shortcuts=dict.fromkeys(names, False))
+    plain = project(told)
+    told["studies"]["tiny"]["shortcuts"]["kept_features"] = True
+    kept = project(told)
+    for made in (plain, kept):
+        made.run("results/table4.csv", "results/tiny/table4_draws.csv", "results/table2.csv")
+        for name in ("table4.csv", "tiny/table4_draws.csv", "table2.csv"):
+            first = pd.read_csv(finished.folder / "results" / name)
+            second = pd.read_csv(made.folder / "results" / name)
+            if "model" in first:
+                first = first.set_index("model").loc[second["model"].unique()].reset_index()
+            pd.testing.assert_frame_equal(first[second.columns], second, rtol=1e-3)
 
 
 def test_code_counts_by_what_it_means(finished):

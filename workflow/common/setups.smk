@@ -65,23 +65,40 @@ def scores_if_needed(wildcards):
     return []
 
 
-def adapter_if_any(wildcards):
-    if setup_of(wildcards)["layers"] == "none":
-        return []
-    return "results/{study}/{model}/{setup}/{draw}/adapter"
+def told_runs(wildcards):
+    """(setup, draw, which layers it trains) of each run."""
+    study = study_of(wildcards)
+    return [(setup, draw, study["setups"][setup]["layers"]) for setup, draw in setup_runs(study)]
 
 
-def runs_of(kind):
-    """An input function: the files of that kind of all models and setups, in their order."""
+def adapters(wildcards):
+    """The adapters of all runs that have one, in their order."""
+    return [
+        f"results/{wildcards.study}/{wildcards.model}/{setup}/{draw}/adapter"
+        for setup, draw, layers in told_runs(wildcards)
+        if layers != "none"
+    ]
 
-    def files(wildcards):
-        return [
-            f"results/{wildcards.study}/{model}/{setup}/{draw}/{kind}"
-            for model in models_of(wildcards)
-            for setup, draw in setup_runs(study_of(wildcards))
-        ]
 
-    return files
+def metrics_of_models(wildcards):
+    """Every model's metrics, shard by shard."""
+    return [
+        f"results/{wildcards.study}/{model}/metrics/{shard}.parquet"
+        for model in models_of(wildcards)
+        for shard in shards("evaluation")(wildcards)
+    ]
+
+
+def kept_features(wildcards):
+    """What tells that a model's image features are kept, if they are to be."""
+    if study_of(wildcards)["shortcuts"]["kept_features"]:
+        return "results/{study}/{model}/features.json"
+    return []
+
+
+def training_shortcuts(wildcards):
+    told = study_of(wildcards)["shortcuts"]
+    return {name: told[name] for name in ("few_logits", "frozen_layers")}
 
 
 def published_names(wildcards):

@@ -1,4 +1,4 @@
-# The test split: perplexity, accuracy and answer probability, item by item.
+# The test split under every setup of a model: perplexity, accuracy, answer probability.
 
 
 rule evaluate:
@@ -8,24 +8,27 @@ rule evaluate:
         objects=rules.samples.output.objects,
         checkpoint=fetched_model,
         annotations=annotated(".parquet"),
-        adapter=adapter_if_any,
+        adapters=adapters,
     output:
-        metrics="results/{study}/{model}/{setup}/{draw}/metrics.parquet",
+        metrics="results/{study}/{model}/metrics/{shard}.parquet",
     log:
-        "results/{study}/logs/{model}.evaluate.{setup}.{draw}.log",
+        "results/{study}/logs/{model}.evaluate.{shard}.log",
     benchmark:
-        "results/{study}/benchmarks/{model}.evaluate.{setup}.{draw}.tsv"
+        "results/{study}/benchmarks/{model}.evaluate.{shard}.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=16000,
-        runtime=120,
+        runtime=240,
         gpu=gpus,
     params:
         root=dataset_root,
         model=checkpoint_of,
+        shards=part("evaluation", "shards"),
+        runs=told_runs,
         seed=part("evaluation", "seed"),
+        one_pass=part("shortcuts", "one_pass"),
         code=fingerprint("evaluate", "models.load", "artifacts"),
     script:
         "../scripts/evaluate.py"

@@ -25,6 +25,7 @@ rule attention:
         model=checkpoint_of,
         shards=part("impact", "shards"),
         batch=part("impact", "batch"),
+        one_pass=part("shortcuts", "one_pass"),
         code=fingerprint("attend", "models.load", "artifacts"),
     script:
         "../scripts/attention.py"

@@ -91,7 +91,7 @@ rule table3:
 
 rule table4:
     input:
-        metrics=runs_of("metrics.parquet"),
+        metrics=metrics_of_models,
     output:
         table=report(
             "results/{study}/table4.csv",

@@ -18,5 +18,8 @@ with job(snakemake):
         samples.iloc[int(snakemake.wildcards.shard) :: params.shards],
         artifacts.read(snakemake.input.objects, "objects"),
         params.batch,
+        params.one_pass,
     )
-    artifacts.write(snakemake.output.attended, "attended", table, model=identity, code=params.code)
+    artifacts.write_parts(
+        snakemake.output.attended, "attended", table, model=identity, code=params.code
+    )

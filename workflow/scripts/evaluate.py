@@ -1,9 +1,12 @@
+import shutil
+from pathlib import Path
+
 from job import job
 
 from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.evaluate import evaluate, questions
-from headimpact.models.load import load, load_adapter
+from headimpact.models.load import load
 from headimpact.models.locate import locate
 
 with job(snakemake):
@@ -13,12 +16,29 @@ with job(snakemake):
     objects = dataset[dataset["sample_id"].isin(samples["sample_id"])]
     annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
     asked = questions(samples, objects, annotations, dataset["description"], params.seed)
+    # the questions are drawn over all of the split, whatever a shard holds of it
+    samples = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
+    mine = objects["sample_id"].isin(samples["sample_id"])
+    adapters = iter(snakemake.input.adapters)
+    runs = {
+        (setup, draw): None if layers == "none" else next(adapters)
+        for setup, draw, layers in params.runs
+    }
     folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
     model, family = load(folder, identity)
-    if snakemake.input.get("adapter"):
-        model = load_adapter(model, snakemake.input.adapter)
-    rows = evaluate(model, family, CocoFolder(**params.root), samples, objects, asked)
+    rows = evaluate(
+        model,
+        family,
+        CocoFolder(**params.root),
+        samples,
+        objects[mine],
+        [question for question, here in zip(asked, mine, strict=True) if here],
+        runs,
+        params.one_pass,
+    )
     record = {**dict(snakemake.wildcards.items()), "checkpoint": identity}
-    artifacts.write(
+    artifacts.write_parts(
         snakemake.output.metrics, "metrics", rows, seed=params.seed, code=params.code, **record
     )
+    # the model's trainings are done: what they shared is not needed any more
+    shutil.rmtree(Path(snakemake.output.metrics).parents[1] / "features", ignore_errors=True)

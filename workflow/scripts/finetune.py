@@ -5,9 +5,10 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import artifacts
+from headimpact import artifacts, features
+from headimpact.batches import make_items
 from headimpact.dataset.coco import CocoFolder
-from headimpact.finetune import finetune, make_items
+from headimpact.finetune import finetune
 from headimpact.layers import choose, layer_scores
 from headimpact.models.load import load
 from headimpact.models.locate import locate
@@ -23,11 +24,16 @@ with job(snakemake):
     layers = choose(params.setup, family.layers, means, draw, params.layer_seed)
     samples = artifacts.read(snakemake.input.samples, "samples")
     objects = artifacts.read(snakemake.input.objects, "objects")
-    splits = {}
-    for split in ("train", "validation"):
-        mine = samples[samples["split"] == split]
-        theirs = objects[objects["sample_id"].isin(mine["sample_id"])]
-        splits[split] = make_items(model, family, CocoFolder(**params.root), mine, theirs)
+    mine = samples[samples["split"].isin(["train", "validation"])]
+    kept = snakemake.input.get("features")
+    known = features.read(Path(kept).with_suffix("")) if kept else {}
+    # all of them where none are kept, or no longer
+    missing = mine[~mine["sample_id"].isin(known)]
+    for sample, tensor in features.compute(model, family, CocoFolder(**params.root), missing):
+        known[sample.sample_id] = tensor.cpu()
+    splits = {
+        split: make_items(family, known, theirs, objects) for split, theirs in mine.groupby("split")
+    }
     # checkpoints of another training must not be taken for this one's
     told = json.dumps(
         [dict(params.items()), identity, layers, objects["description"].tolist()], default=str
@@ -46,6 +52,7 @@ with job(snakemake):
         splits["validation"],
         params.lora,
         training,
+        params.shortcuts,
         work,
         snakemake.output.adapter,
     )

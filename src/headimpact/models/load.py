@@ -1,5 +1,8 @@
 """A checkpoint's family and model, from its folder."""
 
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
 import torch
 from tokenizers import AddedToken
 from transformers import (
@@ -96,8 +99,31 @@ def load(folder, identity):
     return model, load_family(folder)
 
 
-def load_adapter(model, folder):
-    """`model` with the PEFT adapter of `folder` in its layers, in evaluation mode."""
+def load_adapters(model, folders):
+    """Put PEFT adapters into the layers of `model`, one of which, or none, acts at a time.
+
+    folders: {name: folder, or None for the model without any}. Returns {name: a function that
+    gives a context manager, within which the model is that one}.
+    """
+    if not any(folders.values()):
+        return dict.fromkeys(folders, nullcontext)
     from peft import PeftModel  # two seconds that only an adapter needs
 
-    return PeftModel.from_pretrained(model, folder).get_base_model().eval()
+    adapted, runs = None, {}
+    for number, (name, folder) in enumerate(folders.items()):
+        if folder is None:
+            continue
+        key = f"run{number}"  # a setup's name may hold what PEFT does not take
+        if adapted is None:
+            adapted = PeftModel.from_pretrained(model, folder, adapter_name=key)
+        else:
+            adapted.load_adapter(folder, adapter_name=key)
+        runs[name] = partial(_acting, adapted, key)
+    adapted.eval()
+    return {name: runs.get(name, adapted.disable_adapter) for name in folders}
+
+
+@contextmanager
+def _acting(adapted, key):
+    adapted.set_adapter(key, inference_mode=True)
+    yield

@@ -1,0 +1,180 @@
+"""The plain ways: what one writes with transformers and PEFT who does not think of time.
+
+Every pass starts from pixels, attention comes from `output_attentions`, logits stand everywhere.
+"""
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+
+from headimpact.batches import IGNORE, ByLength
+from headimpact.features import read_ahead
+from headimpact.finetune import add_adapter
+from headimpact.impact import binarise, pack
+from headimpact.models.load import load_adapters
+from headimpact.prompts import LABELS
+
+
+def text_inputs(family, sequences):
+    """What the model's own forward takes beside pixels, padded on the right."""
+    length = max(len(sequence.ids) for sequence in sequences)
+    ids = torch.zeros(len(sequences), length, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
+        mask[row, : len(sequence.ids)] = 1
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    inputs |= family.text_inputs([sequence.start for sequence in sequences], length)
+    if family.model_type == "qwen2_vl":
+        inputs["mm_token_type_ids"] = (ids == family.image_token).int()
+    return inputs
+
+
+def to(device, inputs):
+    return {name: value.to(device) for name, value in inputs.items()}
+
+
+@torch.no_grad()
+def floor(model, family, folder, samples, objects):
+    """One bare pass an image, with the fastest attention, logits at one position."""
+    first = objects.groupby("sample_id")["description"].first()
+    for sample, pixels in read_ahead(family, folder, samples, "floor"):
+        grid = family.grid(sample.width, sample.height)
+        sequence = family.description(grid, first[sample.sample_id])
+        inputs = to(model.device, {**pixels, **text_inputs(family, [sequence])})
+        model(**inputs, use_cache=False, logits_to_keep=1).logits.cpu()
+
+
+@torch.no_grad()
+def attended(model, family, folder, samples, objects):
+    """Which tokens each head attends to, one eager pass with all attention an object.
+
+    Yields a list of bytes for each object: layer by layer, head by head.
+    """
+    before = {part: module.config._attn_implementation for part, module in _parts(model)}
+    model.set_attn_implementation("eager")  # as from_pretrained(attn_implementation="eager")
+    try:
+        for sample, pixels in read_ahead(family, folder, samples, "plain attention"):
+            grid = family.grid(sample.width, sample.height)
+            pixels = to(model.device, pixels)
+            for text in objects.loc[objects["sample_id"] == sample.sample_id, "description"]:
+                sequence = family.description(grid, text)
+                inputs = to(model.device, text_inputs(family, [sequence]))
+                out = model(**pixels, **inputs, output_attentions=True)
+                visual = inputs["input_ids"][0] == family.image_token
+                rows = [layer[0, :, sequence.start :, visual].mean(1) for layer in out.attentions]
+                yield pack(binarise(torch.stack(rows).double().flatten(0, 1)).cpu().numpy())
+    finally:
+        for part, module in _parts(model):
+            module.config._attn_implementation = before[part]
+
+
+def _parts(model):
+    """The modules that have a configuration of their own, by name."""
+    parts = [(n, m) for n, m in model.named_modules() if isinstance(m, PreTrainedModel)]
+    return list({id(m.config): (n, m) for n, m in parts}.values())
+
+
+class Described(Dataset):
+    """An item is an image's name, its size and the conversation; pixels come with the batch."""
+
+    def __init__(self, family, samples, objects):
+        rows = objects.merge(samples, on="sample_id")
+        grids = [family.grid(row.width, row.height) for row in rows.itertuples()]
+        self.items = [
+            (row.file_name, family.description(grid, row.description))
+            for row, grid in zip(rows.itertuples(), grids, strict=True)
+        ]
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, number):
+        return self.items[number]
+
+
+class PlainTrainer(Trainer):
+    """transformers' Trainer from pixels; batches as ours, so that losses can be compared."""
+
+    def __init__(self, family, folder, lengths, **options):
+        super().__init__(data_collator=self.collate, **options)
+        self.family, self.folder, self.lengths = family, folder, lengths
+
+    def _get_train_sampler(self, train_dataset=None):
+        return ByLength(self.lengths, self.args.per_device_train_batch_size)
+
+    def collate(self, items):
+        pixels = self.family.pixels([self.folder.image(name) for name, _ in items])
+        inputs = text_inputs(self.family, [sequence for _, sequence in items])
+        labels = inputs["input_ids"].clone()
+        labels[inputs["attention_mask"] == 0] = IGNORE
+        for row, (_, sequence) in enumerate(items):
+            labels[row, : sequence.start] = IGNORE
+        return {**pixels, **inputs, "labels": labels}
+
+
+def finetune(model, family, folder, layers, train, validation, lora, training, work, adapter):
+    """As headimpact.finetune.finetune, from (samples, objects) of each split."""
+    data, judged = Described(family, *train), Described(family, *validation)
+    set_seed(training["seed"])
+    adapted = add_adapter(model, family, layers, lora)
+    steps = -(-len(data) // training["batch_size"]) * training["epochs"]
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=training["epochs"],
+        per_device_train_batch_size=training["batch_size"],
+        per_device_eval_batch_size=training["batch_size"],
+        learning_rate=training["learning_rate"],
+        warmup_steps=round(training["warmup"] * steps),
+        weight_decay=training["weight_decay"],
+        lr_scheduler_type="cosine",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        remove_unused_columns=False,
+        prediction_loss_only=True,
+        use_cpu=model.device.type == "cpu",
+        dataloader_pin_memory=False,
+        seed=training["seed"],
+        report_to=[],
+    )
+    trainer = PlainTrainer(
+        family,
+        folder,
+        [len(sequence.ids) for _, sequence in data.items],
+        model=adapted,
+        args=arguments,
+        train_dataset=data,
+        eval_dataset=judged,
+    )
+    trainer.train()
+    adapted.save_pretrained(adapter)
+    return trainer.state.log_history
+
+
+@torch.no_grad()
+def evaluate(model, family, folder, samples, objects, asked, adapter):
+    """One setup's test: a pass for the description, a pass for the question, all logits."""
+    (acting,) = load_adapters(model, {"adapter": adapter}).values()
+    items = zip(objects["sample_id"], objects["description"], asked, strict=True)
+    asked = {sample_id: (text, options) for sample_id, text, (options, _) in items}
+    rows = []
+    with acting():
+        for sample, pixels in read_ahead(family, folder, samples, "plain evaluation"):
+            grid = family.grid(sample.width, sample.height)
+            pixels = to(model.device, pixels)
+            text, options = asked[sample.sample_id]
+            told, choices = family.description(grid, text), family.choices(grid, options)
+            logs = _logs(model, family, pixels, told)
+            nll = -sum(logs[i - 1, told.ids[i]].item() for i in range(told.start, len(told.ids)))
+            last = _logs(model, family, pixels, choices[0])[choices[0].start - 1].exp()
+            shares = [last[choice.ids[-1]].item() for choice in choices]
+            rows.append({"nll": nll, **dict(zip(LABELS, shares, strict=True))})
+    return rows
+
+
+def _logs(model, family, pixels, sequence):
+    inputs = to(model.device, text_inputs(family, [sequence]))
+    return model(**pixels, **inputs, use_cache=False).logits[0].float().log_softmax(-1)

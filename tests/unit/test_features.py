@@ -1,0 +1,67 @@
+"""Kept image features: what is read is what was computed, and damage is told."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from headimpact import features
+
+SIZES = [(108, 72), (72, 108), (64, 64)]
+
+
+class Folder:
+    def __init__(self, photo):
+        self.photo, self.asked = photo, []
+
+    def image(self, name):
+        self.asked.append(name)
+        if name == "broken":
+            raise ValueError("broken: not an image")
+        return self.photo(*SIZES[int(name)])
+
+
+def test_kept_features_are_those_of_each_image(made, photo, tmp_path, monkeypatch):
+    model, family = made
+    folder = Folder(photo)
+    samples = pd.DataFrame({"sample_id": [7, 3, 5], "file_name": ["0", "1", "2"]})
+    computed = list(features.compute(model, family, folder, samples))
+    found = [(sample.sample_id, tensor) for sample, tensor in computed]
+    assert [sample.sample_id for sample, _ in computed] == [7, 3, 5]
+    monkeypatch.setattr(features, "TOGETHER", 2)
+    folder = tmp_path / "kept"
+    features.write(folder, iter(computed[1:]))  # others take its place
+    images, size = features.write(folder, iter(computed))
+    assert images == 3 and size == sum(path.stat().st_size for path in folder.iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == ["0.safetensors", "2.safetensors"]
+    kept = features.read(folder)
+    assert kept.keys() == {7, 3, 5}
+    for (sample, tensor), size in zip(found, SIZES, strict=True):
+        (alone,) = family.features(model, [photo(*size)])
+        assert tensor.shape[0] == family.grid(*size).tokens
+        assert torch.equal(tensor, alone)
+        assert torch.equal(kept[sample], alone)
+
+
+def test_an_image_that_cannot_be_read_ends_it(made, photo):
+    model, family = made
+    samples = pd.DataFrame({"sample_id": [0, 1], "file_name": ["0", "broken"]})
+    images = features.compute(model, family, Folder(photo), samples)
+    assert next(images)[0].sample_id == 0
+    with pytest.raises(ValueError, match="broken: not an image"):
+        next(images)
+
+
+def test_no_samples_are_no_features(made, photo):
+    none = pd.DataFrame({"sample_id": [], "file_name": []})
+    assert list(features.compute(*made, Folder(photo), none)) == []
+
+
+@pytest.mark.parametrize("keep", [0, 6, 100, -1])
+def test_a_damaged_file_is_named(tmp_path, keep):
+    path = tmp_path / "0.safetensors"
+    features.write(tmp_path, iter([(SimpleNamespace(sample_id=1), torch.zeros(4, 8))]))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"0\.safetensors: damaged .*delete it"):
+        features.read(tmp_path)
