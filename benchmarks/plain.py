@@ -112,6 +112,26 @@ class PlainTrainer(Trainer):
             labels[row, : sequence.start] = IGNORE
         return {**pixels, **inputs, "labels": labels}
 
+    @torch.no_grad()
+    def evaluate(self, *_args, **_options):
+        """Perplexity as the study's: a mean over items, by which the best epoch is chosen."""
+        self.model.eval()
+        losses, items = [], self.eval_dataset.items
+        size = self.args.per_device_eval_batch_size
+        # no DataLoader: it draws a seed, and the next epoch's order would be another
+        for i in range(0, len(items), size):
+            inputs = self._prepare_inputs(self.collate(items[i : i + size]))
+            labels = inputs.pop("labels")[:, 1:]
+            logits = self.model(**inputs, use_cache=False).logits[:, :-1].float()
+            each = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none"
+            )
+            losses.append(each.sum(1) / (labels != IGNORE).sum(1))
+        self.model.train()
+        metrics = {"eval_perplexity": torch.cat(losses).mean().exp().item()}
+        self.log(metrics)
+        return metrics
+
 
 def finetune(model, family, folder, layers, train, validation, lora, training, work, adapter):
     """As headimpact.finetune.finetune, from (samples, objects) of each split."""
@@ -133,8 +153,9 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
         logging_strategy="epoch",
         save_total_limit=1,
         load_best_model_at_end=True,
+        metric_for_best_model="eval_perplexity",
+        greater_is_better=False,
         remove_unused_columns=False,
-        prediction_loss_only=True,
         use_cpu=model.device.type == "cpu",
         dataloader_pin_memory=False,
         seed=training["seed"],
