@@ -82,13 +82,12 @@ def _forward(
         behind, weights = _weigh(query[:, :, start:], key, value, mask, scaling, softcap)
         output = torch.cat([output, behind], 1)
         if branches.columns is not None:
-            kept = weights[0, ..., branches.columns].float()
-            branches.attention.append(branches.spoken @ kept)
+            branches.attention.append(branches.spoken @ weights[0, ..., branches.columns])
     return output, None
 
 
 def _weigh(query, key, value, mask, scaling, softcap):
-    """Attention in full, as the models' own eager attention: output, weights by head.
+    """Attention in full, as the models' own eager attention: output, and float32 weights by head.
 
     In place, since no gradient is wanted and scores are the largest tensor of a layer.
     """
@@ -102,8 +101,8 @@ def _weigh(query, key, value, mask, scaling, softcap):
         scores.mul_(scaling).div_(softcap).tanh_().mul_(softcap)
     if mask is not None:
         scores += mask
-    weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
-    output = weights.unflatten(1, (-1, groups)).flatten(2, 3) @ value
+    weights = torch.softmax(scores, -1, dtype=torch.float32)
+    output = weights.to(value.dtype).unflatten(1, (-1, groups)).flatten(2, 3) @ value
     return output.unflatten(2, (groups, rows)).flatten(1, 2).transpose(1, 2), weights
 
 

@@ -38,7 +38,7 @@ def compute(model, family, folder, samples, desc="images"):
     Features are a tensor (visual tokens, hidden) on the model's device, as `Family.features` gives.
     """
     for sample, pixels in read_ahead(family, folder, samples, desc):
-        (features,) = family.encode(model, pixels)
+        (features,) = family.features(model, pixels)
         yield sample, features
 
 

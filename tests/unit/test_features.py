@@ -38,7 +38,7 @@ def test_kept_features_are_those_of_each_image(made, photo, tmp_path, monkeypatc
     kept = features.read(folder)
     assert kept.keys() == {7, 3, 5}
     for (sample, tensor), size in zip(found, SIZES, strict=True):
-        (alone,) = family.features(model, [photo(*size)])
+        (alone,) = family.features(model, family.pixels([photo(*size)]))
         assert tensor.shape[0] == family.grid(*size).tokens
         assert torch.equal(tensor, alone)
         assert torch.equal(kept[sample], alone)

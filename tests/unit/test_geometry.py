@@ -124,9 +124,9 @@ def test_grey_photographs_are_like_any_other(real_size, tmp_path, size):
 def test_an_image_s_features_are_its_own_whatever_is_beside_it(made, photo):
     model, family = made
     images = [photo(*size, seed=n) for n, size in enumerate([(108, 72), (72, 72), (300, 100)])]
-    together = family.features(model, images)
+    together = family.features(model, family.pixels(images))
     for image, features in zip(images, together, strict=True):
-        (alone,) = family.features(model, [image])
+        (alone,) = family.features(model, family.pixels([image]))
         assert len(alone) == family.grid(*image.size).tokens
         torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
 

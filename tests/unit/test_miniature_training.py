@@ -24,7 +24,7 @@ def losses(model, family, features, grid, lessons):
 def test_one_packed_lesson_is_what_scoring_sees(made, photo):
     model, family = made
     grid, teacher = family.grid(72, 72), Teacher(family)
-    (features,) = family.features(model, [photo(72, 72)])
+    (features,) = family.features(model, family.pixels([photo(72, 72)]))
     spoken, labels, logs = losses(
         model, family, features, grid, [teacher.describe(grid, ["a small red circle"])]
     )
@@ -37,7 +37,7 @@ def test_one_packed_lesson_is_what_scoring_sees(made, photo):
 def test_packed_lessons_do_not_see_each_other(made, photo):
     model, family = made
     grid, teacher = family.grid(108, 72), Teacher(family)
-    (features,) = family.features(model, [photo(108, 72)])
+    (features,) = family.features(model, family.pixels([photo(108, 72)]))
     first = ("is there a circle", ["yes"])
     second = teacher.choose(grid, ["a small red circle", "a large blue moon"], 1)
 
@@ -54,7 +54,7 @@ def test_packed_lessons_do_not_see_each_other(made, photo):
 def test_branches_share_their_stem_alone(made, photo):
     model, family = made
     grid, teacher = family.grid(108, 72), Teacher(family)
-    (features,) = family.features(model, [photo(108, 72)])
+    (features,) = family.features(model, family.pixels([photo(108, 72)]))
     names = ["a small red circle", "a large blue moon"]
     spoken, labels, logs = losses(model, family, features, grid, [teacher.describe(grid, names)])
     at = spoken[len(spoken) // 2 :]  # the second branch

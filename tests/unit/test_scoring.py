@@ -13,7 +13,7 @@ DESCRIPTIONS = ("a small red circle", "a blue zebra that smokes", "a cat")
 def test_equals_the_plain_pass(made, photo, size):
     model, family = made
     image, grid = photo(*size), family.grid(*size)
-    (features,) = family.features(model, [image])
+    (features,) = family.features(model, family.pixels([image]))
     sequences = [family.description(grid, text) for text in DESCRIPTIONS]
     for sequence, one in zip(
         sequences, score(model, family, features, grid, sequences, attention=True), strict=True
@@ -27,7 +27,7 @@ def test_equals_the_plain_pass(made, photo, size):
 def test_labels_equal_the_plain_pass(made, photo):
     model, family = made
     image, grid = photo(108, 72), family.grid(108, 72)
-    (features,) = family.features(model, [image])
+    (features,) = family.features(model, family.pixels([image]))
     choices = family.choices(grid, ["a dog", "a cat", "a large pink moon", "no one"])
     assert len({choice.ids[-1] for choice in choices}) == 4
     for choice, one in zip(choices, score(model, family, features, grid, choices), strict=True):
@@ -38,7 +38,7 @@ def test_labels_equal_the_plain_pass(made, photo):
 def test_attention_is_not_renormalised(made, photo):
     model, family = made
     grid = family.grid(72, 72)
-    (features,) = family.features(model, [photo(72, 72)])
+    (features,) = family.features(model, family.pixels([photo(72, 72)]))
     (one,) = score(
         model, family, features, grid, [family.description(grid, "a cat")], attention=True
     )
@@ -49,7 +49,7 @@ def test_attention_is_not_renormalised(made, photo):
 def test_a_description_and_a_question_together_equal_the_plain_passes(made, photo, one_pass):
     model, family = made
     image, grid = photo(108, 72), family.grid(108, 72)
-    (features,) = family.features(model, [image])
+    (features,) = family.features(model, family.pixels([image]))
     asked = [
         *(family.description(grid, text) for text in DESCRIPTIONS),
         *family.choices(grid, ["a dog", "a cat", "a large pink moon", "no one"]),
@@ -75,7 +75,7 @@ def test_a_sliding_window_holds_in_branches(made, photo):
     if getattr(layers[0], "sliding_window", None) is None:
         pytest.skip("the family's decoder has no sliding window")
     image, grid = photo(108, 72), family.grid(108, 72)
-    (features,) = family.features(model, [image])
+    (features,) = family.features(model, family.pixels([image]))
     sequences = [family.description(grid, text) for text in DESCRIPTIONS]
     before = text.config.sliding_window, [layer.sliding_window for layer in layers]
     text.config.sliding_window = 50
@@ -97,7 +97,7 @@ def test_a_sliding_window_holds_in_branches(made, photo):
 def test_what_is_not_finite_is_named(made, photo):
     model, family = made
     grid = family.grid(72, 72)
-    (features,) = family.features(model, [photo(72, 72)])
+    (features,) = family.features(model, family.pixels([photo(72, 72)]))
     sequences = [family.description(grid, "a cat")]
     with pytest.raises(FloatingPointError, match=r"not finite"):
         score(model, family, features * float("nan"), grid, sequences, attention=True)

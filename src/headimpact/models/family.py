@@ -107,16 +107,12 @@ class Family(ABC):
     def placeholder(self, grid):
         """The text that stands for one image in the prompt."""
 
-    def features(self, model, images):
-        """What the vision tower and projector make of each of `images` (list of PIL images).
+    @torch.no_grad()
+    def features(self, model, pixels):
+        """What the vision tower and projector make of images; pixels: what `pixels` gave for them.
 
         Returns a list of tensors, each (visual tokens, hidden size), on the model's device.
         """
-        return self.encode(model, self.pixels(images))
-
-    @torch.no_grad()
-    def encode(self, model, pixels):
-        """The same from what `pixels` gave for the images."""
         tensors = {name: value.to(model.device) for name, value in pixels.items()}
         features = model.get_image_features(**tensors).pooler_output
         return [part.reshape(-1, part.shape[-1]) for part in features]
