@@ -90,9 +90,6 @@ def _score_together(model, family, features, grid, sequences, attention):
     row_of = {index: row for row, index in enumerate(wanted)}
     rows = torch.tensor([row_of[index] for mine in places for index in mine], device=device)
     told = torch.tensor([token for s in sequences for token in s.ids[s.start :]], device=device)
-    logs = logits.float().log_softmax(-1)[rows, told].cpu()
-    if not torch.isfinite(logs).all():
-        raise FloatingPointError("a log-probability is not finite")
     kept = [None] * len(sequences)
     if attention:
         kept = torch.stack(branches.attention)
@@ -100,6 +97,9 @@ def _score_together(model, family, features, grid, sequences, attention):
             layer = int((~torch.isfinite(kept)).flatten(1).any(1).nonzero()[0])
             raise FloatingPointError(f"attention in layer {layer} is not finite")
         kept = kept.permute(2, 0, 1, 3)  # targets, layers, heads, visual tokens
+    logs = logits.float().log_softmax(-1)[rows, told].cpu()
+    if not torch.isfinite(logs).all():
+        raise FloatingPointError("a log-probability is not finite")
     return [
         Scored(log, one)
         for log, one in zip(logs.split([len(mine) for mine in places]), kept, strict=True)

@@ -133,13 +133,15 @@ def test_padding_and_batching_change_no_loss(tuned):
 def test_a_batch_is_of_like_lengths_and_everyone_learns_once():
     torch.manual_seed(0)
     lengths = torch.randint(10, 99, (11,)).tolist()
-    epochs = [list(ByLength(lengths, 4)) for _ in range(4)]
+    epochs = [list(ByLength(lengths, 4)) for _ in range(12)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert len({tuple(epoch) for epoch in epochs}) == 12
+    shorter_first = set()
     for epoch in epochs:
         first, second = ({lengths[i] for i in epoch[k : k + 4]} for k in (0, 4))
         assert max(first) <= min(second) or max(second) <= min(first)
-    assert len({max(lengths[i] for i in epoch[:4]) for epoch in epochs}) > 1, "order is drawn"
+        shorter_first.add(max(first) <= min(second))
+    assert shorter_first == {True, False}, "the order of the batches is drawn"
     assert [len(part) for part in like_lengths(lengths, 4)] == [4, 4, 3]
 
 
@@ -181,6 +183,17 @@ def test_without_a_shortcut_a_training_is_the_same(tuned, tmp_path, off):
         torch.testing.assert_close(value, plain_adapter[key], atol=1e-5, rtol=1e-4)
 
 
+def test_batches_by_length_are_other_batches(tuned, tmp_path):
+    losses = []
+    for by_length in (True, False):
+        model, family = fresh(tuned[1])
+        training = {**TRAINING, "by_length": by_length, "epochs": 1}
+        given = (tuned[3], tuned[3][:4], LORA, training, SHORTCUTS, tmp_path / str(by_length))
+        history = finetune(model, family, [11], *given, tmp_path / f"adapter {by_length}")
+        losses.append(history[0]["loss"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
 def test_kept_states_are_what_the_layer_is_given(tuned):
     model, family = fresh(tuned[1])
     item, whole = tuned[3][0], []
@@ -188,7 +201,10 @@ def test_kept_states_are_what_the_layer_is_given(tuned):
     hook = layer.register_forward_pre_hook(lambda _layer, given: whole.append(given[0]))
     score(model, family, item.features, item.grid, [item.sequence])
     hook.remove()
+    above = []
+    layer.mlp.register_forward_hook(lambda *_: above.append(1))
     (kept, *_) = keep_states(model, family, tuned[3][:3], 5, 2)
+    assert not above, "what is trained is not computed"
     assert kept.hidden.shape == (len(item.sequence.ids), whole[0].shape[-1])
     torch.testing.assert_close(kept.hidden[:-1], whole[0][0], atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="stop"), handing_on(model, family, slice(5)):
@@ -201,4 +217,5 @@ def test_labels_are_the_description_alone(tuned):
     batch = Collator(family)(items[:3])
     for item, labels in zip(items[:3], batch["labels"], strict=True):
         spoken = labels[labels != -100].tolist()
+        assert batch["attention_mask"].all() or family.prompt_sees_both_ways
         assert spoken == list(item.sequence.ids[item.sequence.start :])

@@ -99,5 +99,8 @@ def test_what_is_not_finite_is_named(made, photo):
     grid = family.grid(72, 72)
     (features,) = family.features(model, family.pixels([photo(72, 72)]))
     sequences = [family.description(grid, "a cat")]
-    with pytest.raises(FloatingPointError, match=r"not finite"):
-        score(model, family, features * float("nan"), grid, sequences, attention=True)
+    lost = features * float("nan")
+    with pytest.raises(FloatingPointError, match="attention in layer 0 is not finite"):
+        score(model, family, lost, grid, sequences, attention=True)
+    with pytest.raises(FloatingPointError, match="a log-probability is not finite"):
+        score(model, family, lost, grid, sequences)
