@@ -38,8 +38,8 @@ class Noise:
 def draw(scale, **counts):
     """folder, samples, objects and annotations; counts: images of each split.
 
-    Images of the split `impact` have 3.3 objects each on average, as the authors' release has;
-    those of the others have one.
+    Images of the split `impact` have 3.3 objects each on average, as the authors' release has,
+    and as noise 640 x 480 pixels; those of the others have one.
     """
     counts = {**dict.fromkeys(SPLITS, 0), **counts}
     return _scenes(counts) if scale == "miniature" else _noise(counts)
@@ -50,7 +50,7 @@ def _noise(counts):
     samples, objects = [], []
     for split in SPLITS:
         for i in range(counts[split]):
-            width, height = SIZES[rng.integers(len(SIZES))]
+            width, height = SIZES[0] if split == "impact" else SIZES[rng.integers(len(SIZES))]
             number = len(samples)
             name = f"{width}x{height}-{number}"
             samples.append((number, number, name, width, height, split))
