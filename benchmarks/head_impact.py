@@ -57,7 +57,7 @@ def compare(title, scale, device, dtype, images, rounds):
     study = (model, family, folder, samples, objects)
     warm = (model, family, folder, samples.head(1), objects[objects["sample_id"] == 0])
     ways = {
-        "floor": lambda study: list(plain.floor(*study) or ()),
+        "floor": lambda study: plain.floor(*study),
         "ours": lambda study: ours(*study),
         "plain": lambda study: list(plain.attended(*study)),
     }

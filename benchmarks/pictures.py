@@ -45,6 +45,14 @@ def draw(scale, **counts):
     return _scenes(counts) if scale == "miniature" else _noise(counts)
 
 
+def by_split(samples, objects):
+    """{split: its samples and their objects}."""
+    return {
+        split: (mine, objects[objects["sample_id"].isin(mine["sample_id"])])
+        for split, mine in samples.groupby("split")
+    }
+
+
 def _noise(counts):
     rng = np.random.default_rng(0)
     samples, objects = [], []

@@ -5,11 +5,11 @@ Every pass starts from pixels, attention comes from `output_attentions`, logits 
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, set_seed
 
 from headimpact.batches import IGNORE, ByLength
 from headimpact.features import read_ahead
-from headimpact.finetune import add_adapter
+from headimpact.finetune import add_adapter, training_arguments
 from headimpact.impact import binarise, pack
 from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
@@ -51,7 +51,8 @@ def attended(model, family, folder, samples, objects):
 
     Yields a list of bytes for each object: layer by layer, head by head.
     """
-    before = {part: module.config._attn_implementation for part, module in _parts(model)}
+    configs = [m.config for m in model.modules() if isinstance(m, PreTrainedModel)]
+    before = [config._attn_implementation for config in configs]
     model.set_attn_implementation("eager")  # as from_pretrained(attn_implementation="eager")
     try:
         for sample, pixels in read_ahead(family, folder, samples, "plain attention"):
@@ -65,14 +66,9 @@ def attended(model, family, folder, samples, objects):
                 rows = [layer[0, :, sequence.start :, visual].mean(1) for layer in out.attentions]
                 yield pack(binarise(torch.stack(rows).double().flatten(0, 1)).cpu().numpy())
     finally:
-        for part, module in _parts(model):
-            module.config._attn_implementation = before[part]
-
-
-def _parts(model):
-    """The modules that have a configuration of their own, by name."""
-    parts = [(n, m) for n, m in model.named_modules() if isinstance(m, PreTrainedModel)]
-    return list({id(m.config): (n, m) for n, m in parts}.values())
+        # a whole model's comes before its parts', which it sets, too
+        for config, implementation in zip(configs, before, strict=True):
+            config._attn_implementation = implementation
 
 
 class Described(Dataset):
@@ -138,35 +134,12 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
     data, judged = Described(family, *train), Described(family, *validation)
     set_seed(training["seed"])
     adapted = add_adapter(model, family, layers, lora)
-    steps = -(-len(data) // training["batch_size"]) * training["epochs"]
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=training["epochs"],
-        per_device_train_batch_size=training["batch_size"],
-        per_device_eval_batch_size=training["batch_size"],
-        learning_rate=training["learning_rate"],
-        warmup_steps=round(training["warmup"] * steps),
-        weight_decay=training["weight_decay"],
-        lr_scheduler_type="cosine",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_perplexity",
-        greater_is_better=False,
-        remove_unused_columns=False,
-        use_cpu=model.device.type == "cpu",
-        dataloader_pin_memory=False,
-        seed=training["seed"],
-        report_to=[],
-    )
     trainer = PlainTrainer(
         family,
         folder,
         [len(sequence.ids) for _, sequence in data.items],
         model=adapted,
-        args=arguments,
+        args=training_arguments(training, len(data), work, model.device),
         train_dataset=data,
         eval_dataset=judged,
     )

@@ -21,7 +21,7 @@ from benchmarks import plain
 from benchmarks.command import arguments, record
 from benchmarks.meter import device_name
 from benchmarks.models import build
-from benchmarks.pictures import draw
+from benchmarks.pictures import by_split, draw
 from headimpact import features
 from headimpact.batches import make_items
 from headimpact.evaluate import evaluate, questions
@@ -60,10 +60,7 @@ class Study:
         self.title, self.told, self.work = title, told, Path(work)
         counts = {"train": told.train, "validation": max(told.train // 4, 1), "test": told.test}
         self.folder, self.samples, self.objects, annotations = draw(told.scale, impact=1, **counts)
-        self.split = {
-            name: (mine, self.objects[self.objects["sample_id"].isin(mine["sample_id"])])
-            for name, mine in self.samples.groupby("split")
-        }
+        self.split = by_split(self.samples, self.objects)
         names = self.objects["description"]
         self.asked = questions(*self.split["test"], annotations, names, 0)
         _, self.family = self.model()

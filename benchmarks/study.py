@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.command import arguments, record
 from benchmarks.meter import device_name, measure
 from benchmarks.models import build
-from benchmarks.pictures import draw
+from benchmarks.pictures import by_split, draw
 from benchmarks.setups import LORA, SHORTCUTS, TRAINING, setups_of
 from headimpact import features
 from headimpact.attend import attend
@@ -25,31 +25,27 @@ EPOCHS = 3  # training.epochs
 
 
 def costs(title, told, work):
-    """Yield (rule, what it was run on, seconds, how many times the study has of it)."""
+    """Yield (rule, what it took, how many times that the study takes)."""
     counts = {name: max(told.images * count // 1200, 4) for name, count in STUDY.items()}
     folder, samples, objects, annotations = draw(told.scale, **counts)
-    split = {
-        name: (mine, objects[objects["sample_id"].isin(mine["sample_id"])])
-        for name, mine in samples.groupby("split")
-    }
+    split = by_split(samples, objects)
 
     def model():
         return build(title, told.scale, work / "model", told.device, told.dtype)
 
-    started = measure(told.device, model)
-    network, family = started.result
+    network, family = model()
     list(attend(network, family, folder, split["impact"][0].head(1), objects, 16))  # first uses
     kept, seen = work / "features", samples[samples["split"].isin(["train", "validation"])]
-    work_of = {
-        "attention": lambda: list(attend(network, family, folder, *split["impact"], 16)),
-        "features": lambda: features.write(kept, features.compute(network, family, folder, seen)),
-    }
-    sizes = {
-        "attention": STUDY["impact"] / counts["impact"],
-        "features": (STUDY["train"] + STUDY["validation"]) / len(seen),
-    }
-    for rule, run in work_of.items():
-        yield rule, measure(told.device, run), sizes[rule]
+
+    def look():
+        return list(attend(network, family, folder, *split["impact"], 16))
+
+    def keep():
+        return features.write(kept, features.compute(network, family, folder, seen))
+
+    yield "attention", measure(told.device, look), STUDY["impact"] / counts["impact"]
+    times = (STUDY["train"] + STUDY["validation"]) / len(seen)
+    yield "features", measure(told.device, keep), times
     known, adapters = features.read(kept), {("original", 0): None}
     training = {**TRAINING, "epochs": EPOCHS}
     for name, layers in setups_of(title, told.scale, family.layers).items():

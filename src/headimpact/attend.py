@@ -30,7 +30,7 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
         except FloatingPointError as error:
             where = f"sample {sample.sample_id} ({sample.file_name})"
             raise FloatingPointError(f"{where}: {error}") from error
-        # where the model runs: a float64 mean over every head takes a processor longer than it
+        # thresholds are taken where the model runs: beside a GPU, a CPU would be waited for
         attended = [binarise(one.attention.double()).cpu().numpy() for one in scored]
         yield {
             "object_id": np.repeat(mine["object_id"].to_numpy(), len(layer_of)),

@@ -86,6 +86,34 @@ def description_losses(model, family, inputs):
     return losses.sum() / counts.sum(), losses.sum(1) / counts
 
 
+def training_arguments(training, items, work, device):
+    """What transformers' Trainer is told; training, work: see `finetune`. items: how many."""
+    steps = math.ceil(items / training["batch_size"]) * training["epochs"]
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=training["epochs"],
+        per_device_train_batch_size=training["batch_size"],
+        per_device_eval_batch_size=training["batch_size"],
+        learning_rate=training["learning_rate"],
+        warmup_steps=round(training["warmup"] * steps),
+        weight_decay=training["weight_decay"],
+        lr_scheduler_type="cosine",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_perplexity",
+        greater_is_better=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=False,
+        seed=training["seed"],
+        report_to=[],
+    )
+
+
 def finetune(model, family, layers, items, validation, lora, training, shortcuts, work, adapter):
     """Train the adapter of one setup and leave it, at its best epoch, in the folder `adapter`.
 
@@ -105,36 +133,12 @@ def finetune(model, family, layers, items, validation, lora, training, shortcuts
         )
     set_seed(training["seed"])
     adapted = add_adapter(model, family, layers, lora)
-    steps = math.ceil(len(items) / training["batch_size"]) * training["epochs"]
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=training["epochs"],
-        per_device_train_batch_size=training["batch_size"],
-        per_device_eval_batch_size=training["batch_size"],
-        learning_rate=training["learning_rate"],
-        warmup_steps=round(training["warmup"] * steps),
-        weight_decay=training["weight_decay"],
-        lr_scheduler_type="cosine",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_perplexity",
-        greater_is_better=False,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        use_cpu=model.device.type == "cpu",
-        dataloader_pin_memory=False,
-        seed=training["seed"],
-        report_to=[],
-    )
     trainer = DescriptionTrainer(
         family,
         training["by_length"],
         shortcuts["few_logits"],
         model=adapted,
-        args=arguments,
+        args=training_arguments(training, len(items), work, model.device),
         train_dataset=items,
         eval_dataset=validation,
     )

@@ -47,7 +47,7 @@ def keep_states(model, family, items, below, batch_size):
                 outputs = family.encoder_outputs(features)
                 model(**inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=1)
                 for number, row in zip(numbers, seen.pop(), strict=True):
-                    kept[number] = row[: len(items[number])].cpu().clone()
+                    kept[number] = row[: len(items[number])].to("cpu", copy=True)
     finally:
         hook.remove()
     return [replace(item, hidden=kept[number]) for number, item in enumerate(items)]
