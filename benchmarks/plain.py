@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, set_seed
 
+from headimpact import prompts
 from headimpact.batches import IGNORE, ByLength
 from headimpact.features import read_ahead
 from headimpact.finetune import add_adapter, training_arguments
@@ -40,7 +41,7 @@ def floor(model, family, folder, samples, objects):
     first = objects.groupby("sample_id")["description"].first()
     for sample, pixels in read_ahead(family, folder, samples, "floor"):
         grid = family.grid(sample.width, sample.height)
-        sequence = family.description(grid, first[sample.sample_id])
+        sequence = prompts.description(family, grid, first[sample.sample_id])
         inputs = to(model.device, {**pixels, **text_inputs(family, [sequence])})
         model(**inputs, use_cache=False, logits_to_keep=1).logits.cpu()
 
@@ -59,7 +60,7 @@ def attended(model, family, folder, samples, objects):
             grid = family.grid(sample.width, sample.height)
             pixels = to(model.device, pixels)
             for text in objects.loc[objects["sample_id"] == sample.sample_id, "description"]:
-                sequence = family.description(grid, text)
+                sequence = prompts.description(family, grid, text)
                 inputs = to(model.device, text_inputs(family, [sequence]))
                 out = model(**pixels, **inputs, output_attentions=True)
                 visual = inputs["input_ids"][0] == family.image_token
@@ -78,7 +79,7 @@ class Described(Dataset):
         rows = objects.merge(samples, on="sample_id")
         grids = [family.grid(row.width, row.height) for row in rows.itertuples()]
         self.items = [
-            (row.file_name, family.description(grid, row.description))
+            (row.file_name, prompts.description(family, grid, row.description))
             for row, grid in zip(rows.itertuples(), grids, strict=True)
         ]
 
@@ -160,7 +161,8 @@ def evaluate(model, family, folder, samples, objects, asked, adapter):
             grid = family.grid(sample.width, sample.height)
             pixels = to(model.device, pixels)
             text, options = asked[sample.sample_id]
-            told, choices = family.description(grid, text), family.choices(grid, options)
+            told = prompts.description(family, grid, text)
+            choices = prompts.choices(family, grid, options)
             logs = _logs(model, family, pixels, told)
             nll = -sum(logs[i - 1, told.ids[i]].item() for i in range(told.start, len(told.ids)))
             last = _logs(model, family, pixels, choices[0])[choices[0].start - 1].exp()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from headimpact import prompts
 from headimpact.features import compute
 from headimpact.impact import binarise, pack
 from headimpact.scoring import score
@@ -21,7 +22,7 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
     for sample, features in compute(model, family, folder, samples, desc="attention"):
         mine = by_sample[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
-        sequences = [family.description(grid, text) for text in mine["description"]]
+        sequences = [prompts.description(family, grid, text) for text in mine["description"]]
         scored = []
         try:
             for i in range(0, len(sequences), batch):

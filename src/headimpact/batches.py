@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Sampler
 
+from headimpact import prompts
+
 IGNORE = -100
 
 
@@ -31,7 +33,7 @@ def make_items(family, features, samples, objects):
         Item(
             features[item.sample_id],
             grids[item.sample_id],
-            family.description(grids[item.sample_id], item.description),
+            prompts.description(family, grids[item.sample_id], item.description),
         )
         for item in objects.itertuples()
         if item.sample_id in grids

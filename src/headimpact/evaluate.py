@@ -5,6 +5,7 @@ from itertools import islice
 
 import numpy as np
 
+from headimpact import prompts
 from headimpact.features import compute
 from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
@@ -77,7 +78,10 @@ def _ask(model, family, sample, features, items, one_pass):
     """The rows of one image's objects: what the model says of each, and of its question."""
     grid = family.grid(sample.width, sample.height)
     said = [
-        (family.description(grid, item.description), *family.choices(grid, options))
+        (
+            prompts.description(family, grid, item.description),
+            *prompts.choices(family, grid, options),
+        )
         for item, options, _ in items
     ]
     scored = iter(score(model, family, features, grid, sum(said, ()), one_pass=one_pass))

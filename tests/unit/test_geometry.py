@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from headimpact import prompts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.miniature.checkpoints import MAKERS
 from headimpact.miniature.tokenizers import make_tokenizer
@@ -144,7 +145,7 @@ def test_positions_are_the_models_own(made, photo):
         pytest.skip("only Qwen2-VL has positions of three axes")
     for size in ((108, 72), (72, 108), (200, 145)):
         grid = family.grid(*size)
-        ids = torch.tensor([family.description(grid, "a cat").ids])
+        ids = torch.tensor([prompts.description(family, grid, "a cat").ids])
         wanted, _ = model.model.get_rope_index(
             ids,
             mm_token_type_ids=(ids == family.image_token).int(),

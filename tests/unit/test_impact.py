@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_pass import plain
 
+from headimpact import prompts
 from headimpact.attend import attend
 from headimpact.dataset.masks import encode
 from headimpact.impact import binarise, head_impact, iou, mask_tokens, measure, pack, unpack
@@ -114,7 +115,7 @@ def test_against_a_plain_implementation(made, photo):
     assert len(unseen) == 0
     grid, wanted = family.grid(*size), np.zeros((family.layers, family.heads))
     for mask, text in zip(masks, texts, strict=True):
-        _, attention = plain(model, family, photo(*size), family.description(grid, text))
+        _, attention = plain(model, family, photo(*size), prompts.description(family, grid, text))
         inside = [bool(c >= 0.5) for c in coverage(mask, grid.rectangles)]
         for layer in range(family.layers):
             for head in range(family.heads):
@@ -174,7 +175,7 @@ def test_a_planted_head_has_the_highest_impact(made):
         features = torch.randn(grid.tokens, hidden, generator=torch.Generator().manual_seed(1))
         features[:, 0], features[:, 1] = 0, 0
         features[torch.from_numpy(inside), 0] = 5
-        sequences = [family.description(grid, "a large red square")]
+        sequences = [prompts.description(family, grid, "a large red square")]
         (one,) = score(model, family, features, grid, sequences, attention=True)
     finally:
         model.load_state_dict(state)

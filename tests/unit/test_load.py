@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from headimpact.fingerprint import _reach
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import load, load_model
 from headimpact.models.locate import locate
@@ -79,9 +78,3 @@ def test_pickles_are_not_read(folder):
     path.unlink()
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         load_model(folder)
-
-
-def test_how_a_checkpoint_was_fetched_is_no_part_of_what_a_model_computes():
-    for name in ("models.load", "attend", "finetune", "evaluate", "annotate.grounding"):
-        assert not [module for module in _reach(name) if module.startswith("fetch")]
-    assert "fetch.hub" in _reach("models.locate")

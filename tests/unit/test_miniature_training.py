@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from headimpact import prompts
 from headimpact.dataset.scenes import Look, draw
 from headimpact.miniature.lessons import Mix, Teacher, choice, distractor
 from headimpact.miniature.packing import IGNORE, Packer
@@ -29,7 +30,7 @@ def test_one_packed_lesson_is_what_scoring_sees(made, photo):
         model, family, features, grid, [teacher.describe(grid, ["a small red circle"])]
     )
     mine = torch.stack([logs[i - 1, labels[i]] for i in spoken[:4]])
-    sequence = family.description(grid, "a small red circle")
+    sequence = prompts.description(family, grid, "a small red circle")
     (one,) = score(model, family, features, grid, [sequence])
     torch.testing.assert_close(mine, one.log_probabilities, atol=1e-5, rtol=0)
 
@@ -59,7 +60,7 @@ def test_branches_share_their_stem_alone(made, photo):
     spoken, labels, logs = losses(model, family, features, grid, [teacher.describe(grid, names)])
     at = spoken[len(spoken) // 2 :]  # the second branch
     inner = torch.stack([logs[i - 1, labels[i]] for i in at[1:4]])
-    sequence = family.description(grid, names[1])
+    sequence = prompts.description(family, grid, names[1])
     (one,) = score(model, family, features, grid, [sequence])
     torch.testing.assert_close(inner, one.log_probabilities[1:4], atol=1e-5, rtol=0)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from transformers import Idefics3Processor
 
+from headimpact import prompts
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.miniature.tokenizers import SPECIAL, make_tokenizer
 from headimpact.models.load import load_family
@@ -42,10 +43,10 @@ def family(request):
 
 def test_the_description_is_prefilled_as_the_appendix_has_it(family):
     family, name = family
-    grid, prompts = family.grid(108, 108), family.prompts
-    answer = prompts.description.format(target="a cat")
-    assert family.conversation(grid, prompts.describe, answer) == DESCRIBED[name]
-    sequence = family.description(grid, "a cat")
+    grid, told = family.grid(108, 108), prompts.PROMPTS[family.prompts]
+    answer = told.description.format(target="a cat")
+    assert family.conversation(grid, told.describe, answer) == DESCRIBED[name]
+    sequence = prompts.description(family, grid, "a cat")
     # the description's own tokens: neither the words before them nor the full stop
     assert family.tokenizer.decode(sequence.ids[sequence.start :]) == "acat"
 
@@ -53,10 +54,12 @@ def test_the_description_is_prefilled_as_the_appendix_has_it(family):
 def test_the_question_is_the_appendix_s(family):
     family, name = family
     options = ["a cat", "a dog", "a hat", "tea"]
-    grid, prompts = family.grid(108, 108), family.prompts
-    text = family.conversation(grid, prompts.question(options), prompts.choice.format(target="B"))
+    grid, told = family.grid(108, 108), prompts.PROMPTS[family.prompts]
+    text = family.conversation(grid, told.question(options), told.choice.format(target="B"))
     assert text.endswith(ASKED[name])
-    labels = [family.tokenizer.decode(c.ids[c.start :]) for c in family.choices(grid, options)]
+    labels = [
+        family.tokenizer.decode(c.ids[c.start :]) for c in prompts.choices(family, grid, options)
+    ]
     assert labels == ["A", "B", "C", "D"]
 
 
@@ -123,7 +126,7 @@ def test_a_chat_template_without_one_image_is_told(images):
     _, family = MAKERS["qwen2_vl"]()
     family.tokenizer.chat_template = f"{images}{{{{ messages[1].content[0].text }}}}"
     with pytest.raises(ValueError, match=r"does not write <\|image_pad\|> for an image"):
-        family.description(family.grid(108, 108), "a cat")
+        prompts.description(family, family.grid(108, 108), "a cat")
 
 
 def test_a_damaged_chat_template_is_named(tmp_path):
@@ -143,7 +146,7 @@ def test_an_image_token_that_the_tokenizer_lacks_is_the_next(tmp_path, monkeypat
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_token_id": len(tokenizer)}))
     read = load_family(tmp_path)
-    ids = read.description(read.grid(108, 108), "a cat").ids
+    ids = prompts.description(read, read.grid(108, 108), "a cat").ids
     assert ids[:81] == (len(tokenizer),) * 81 and len(tokenizer) not in ids[81:]
 
 
@@ -152,4 +155,4 @@ def test_without_a_chat_template_the_mend_is_told(tmp_path):
     save(tmp_path, model, family)
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match=r"no chat template; put its chat_template\.jinja"):
-        load_family(tmp_path).description(family.grid(108, 108), "a cat")
+        prompts.description(load_family(tmp_path), family.grid(108, 108), "a cat")

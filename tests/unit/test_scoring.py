@@ -4,6 +4,7 @@ import pytest
 import torch
 from plain_pass import plain
 
+from headimpact import prompts
 from headimpact.scoring import score
 
 DESCRIPTIONS = ("a small red circle", "a blue zebra that smokes", "a cat")
@@ -14,7 +15,7 @@ def test_equals_the_plain_pass(made, photo, size):
     model, family = made
     image, grid = photo(*size), family.grid(*size)
     (features,) = family.features(model, family.pixels([image]))
-    sequences = [family.description(grid, text) for text in DESCRIPTIONS]
+    sequences = [prompts.description(family, grid, text) for text in DESCRIPTIONS]
     for sequence, one in zip(
         sequences, score(model, family, features, grid, sequences, attention=True), strict=True
     ):
@@ -28,7 +29,7 @@ def test_labels_equal_the_plain_pass(made, photo):
     model, family = made
     image, grid = photo(108, 72), family.grid(108, 72)
     (features,) = family.features(model, family.pixels([image]))
-    choices = family.choices(grid, ["a dog", "a cat", "a large pink moon", "no one"])
+    choices = prompts.choices(family, grid, ["a dog", "a cat", "a large pink moon", "no one"])
     assert len({choice.ids[-1] for choice in choices}) == 4
     for choice, one in zip(choices, score(model, family, features, grid, choices), strict=True):
         logs, _ = plain(model, family, image, choice)
@@ -40,7 +41,7 @@ def test_attention_is_not_renormalised(made, photo):
     grid = family.grid(72, 72)
     (features,) = family.features(model, family.pixels([photo(72, 72)]))
     (one,) = score(
-        model, family, features, grid, [family.description(grid, "a cat")], attention=True
+        model, family, features, grid, [prompts.description(family, grid, "a cat")], attention=True
     )
     assert (one.attention.sum(-1) < 0.999).all()
 
@@ -51,8 +52,8 @@ def test_a_description_and_a_question_together_equal_the_plain_passes(made, phot
     image, grid = photo(108, 72), family.grid(108, 72)
     (features,) = family.features(model, family.pixels([image]))
     asked = [
-        *(family.description(grid, text) for text in DESCRIPTIONS),
-        *family.choices(grid, ["a dog", "a cat", "a large pink moon", "no one"]),
+        *(prompts.description(family, grid, text) for text in DESCRIPTIONS),
+        *prompts.choices(family, grid, ["a dog", "a cat", "a large pink moon", "no one"]),
     ]
     passes = []
     decoder = model.get_submodule(family.decoder)
@@ -76,7 +77,7 @@ def test_a_sliding_window_holds_in_branches(made, photo):
         pytest.skip("the family's decoder has no sliding window")
     image, grid = photo(108, 72), family.grid(108, 72)
     (features,) = family.features(model, family.pixels([image]))
-    sequences = [family.description(grid, text) for text in DESCRIPTIONS]
+    sequences = [prompts.description(family, grid, text) for text in DESCRIPTIONS]
     before = text.config.sliding_window, [layer.sliding_window for layer in layers]
     text.config.sliding_window = 50
     for layer in layers:
@@ -98,7 +99,7 @@ def test_what_is_not_finite_is_named(made, photo):
     model, family = made
     grid = family.grid(72, 72)
     (features,) = family.features(model, family.pixels([photo(72, 72)]))
-    sequences = [family.description(grid, "a cat")]
+    sequences = [prompts.description(family, grid, "a cat")]
     lost = features * float("nan")
     with pytest.raises(FloatingPointError, match="attention in layer 0 is not finite"):
         score(model, family, lost, grid, sequences, attention=True)

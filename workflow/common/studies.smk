@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from shutil import which
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
@@ -26,6 +27,8 @@ except WorkflowError as error:
     stop(one_line(error.__context__))
 
 STUDIES = config["studies"]
+with Path(workflow.basedir, "envs/headimpact.yaml").open() as file:
+    PINS = dict(pin.split("==") for pin in yaml.safe_load(file)["dependencies"][-1]["pip"])
 DATA = config["downloads"]["folder"]
 if config["default_study"] not in STUDIES:
     stop(f"config.yaml: default_study: no study {config['default_study']}; name one of studies")
@@ -53,6 +56,11 @@ def checked(name):
     except ValueError as error:
         stop(error)
     return STUDIES[name]
+
+
+def meaning(script):
+    """What the code of a rule's script means, with the pins of the packages that it uses."""
+    return fingerprint(Path(workflow.basedir, f"workflow/scripts/{script}.py"), PINS)
 
 
 def study_of(wildcards):

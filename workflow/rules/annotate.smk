@@ -22,7 +22,7 @@ rule annotate_instances:
         root=dataset_root,
         shards=part("annotator", "shards"),
         description=part("annotator", "description"),
-        code=fingerprint("annotate.instances", "artifacts"),
+        code=meaning("annotate_instances"),
     script:
         "../scripts/annotate_instances.py"
 
@@ -53,7 +53,7 @@ rule annotate_florence2_sam2:
         grounder=annotator_checkpoint("grounder"),
         segmenter=annotator_checkpoint("segmenter"),
         batch=part("annotator", "batch"),
-        code=fingerprint("annotate.grounding", "annotate.florence2", "annotate.sam2", "artifacts"),
+        code=meaning("annotate_florence2_sam2"),
     script:
         "../scripts/annotate_florence2_sam2.py"
 
@@ -80,7 +80,7 @@ rule annotate_release:
         root=dataset_root,
         shards=part("annotator", "shards"),
         commit=release_commit,
-        code=fingerprint("annotate.release", "artifacts"),
+        code=meaning("annotate_release"),
     script:
         "../scripts/annotate_release.py"
 
@@ -114,7 +114,7 @@ rule samples:
         sampling=part("sampling"),
         annotators=annotators_of,
         min_confidence=part("annotator", "min_confidence"),
-        code=fingerprint("dataset.samples", "artifacts"),
+        code=meaning("samples"),
     script:
         "../scripts/samples.py"
 
@@ -137,6 +137,6 @@ rule release_layout:
         runtime=30,
     params:
         url=image_url,
-        code=fingerprint("dataset.release"),
+        code=meaning("release_layout"),
     script:
         "../scripts/release_layout.py"

@@ -17,7 +17,7 @@ rule scenes:
         runtime=10,
     params:
         dataset=part("dataset"),
-        code=fingerprint("dataset.scenes"),
+        code=meaning("scenes"),
     script:
         "../scripts/scenes.py"
 
@@ -39,7 +39,7 @@ rule captions:
         runtime=30,
     params:
         images=part("dataset", "root"),
-        code=fingerprint("dataset.captions"),
+        code=meaning("captions"),
     script:
         "../scripts/captions.py"
 
@@ -64,6 +64,6 @@ rule images:
         root=dataset_root,
         annotators=annotators_of,
         sampling=drawn_by,
-        code=fingerprint("dataset.coco", "dataset.samples", "dataset.release", "artifacts"),
+        code=meaning("images"),
     script:
         "../scripts/images.py"

@@ -29,6 +29,6 @@ rule evaluate:
         runs=told_runs,
         seed=part("evaluation", "seed"),
         one_pass=part("shortcuts", "one_pass"),
-        code=fingerprint("evaluate", "models.load", "artifacts"),
+        code=meaning("evaluate"),
     script:
         "../scripts/evaluate.py"

@@ -29,7 +29,7 @@ rule figure2:
         model=first_checkpoint,
         title=lambda wildcards: titles_of(wildcards)[0],
         mask_share=part("impact", "mask_share"),
-        code=fingerprint("figures", "models.load", "dataset.coco"),
+        code=meaning("figure2"),
     script:
         "../scripts/figure2.py"
 
@@ -57,7 +57,7 @@ rule figure:
         runtime=5,
     params:
         titles=titles_of,
-        code=fingerprint("figures"),
+        code=meaning("figure"),
     script:
         "../scripts/figure.py"
 

@@ -24,7 +24,7 @@ rule features:
     params:
         root=dataset_root,
         model=checkpoint_of,
-        code=fingerprint("features", "models.load", "artifacts"),
+        code=meaning("features"),
     script:
         "../scripts/features.py"
 
@@ -59,6 +59,6 @@ rule finetune:
         lora=part("lora"),
         shortcuts=training_shortcuts,
         training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),
-        code=fingerprint("finetune", "features", "layers", "models.load", "artifacts"),
+        code=meaning("finetune"),
     script:
         "../scripts/finetune.py"

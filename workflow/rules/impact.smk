@@ -26,7 +26,7 @@ rule attention:
         shards=part("impact", "shards"),
         batch=part("impact", "batch"),
         one_pass=part("shortcuts", "one_pass"),
-        code=fingerprint("attend", "models.load", "artifacts"),
+        code=meaning("attention"),
     script:
         "../scripts/attention.py"
 
@@ -54,6 +54,6 @@ rule impact:
     params:
         mask_share=part("impact", "mask_share"),
         average_over=part("impact", "average_over"),
-        code=fingerprint("impact", "artifacts"),
+        code=meaning("impact"),
     script:
         "../scripts/impact.py"

@@ -24,6 +24,6 @@ rule miniature:
         runtime=240,
     params:
         seed=0,
-        code=fingerprint("miniature.train"),
+        code=meaning("miniature"),
     script:
         "../scripts/miniature.py"

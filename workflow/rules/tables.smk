@@ -31,7 +31,7 @@ rule parameters:
         models=counted_models,
         setups=counted_setups,
         lora=part("lora"),
-        code=fingerprint("tables", "finetune", "models.load"),
+        code=meaning("parameters"),
     script:
         "../scripts/parameters.py"
 
@@ -56,7 +56,7 @@ rule table2:
         runtime=5,
     params:
         titles=titles_of,
-        code=fingerprint("tables"),
+        code=meaning("table2"),
     script:
         "../scripts/table2.py"
 
@@ -84,7 +84,7 @@ rule table3:
         setups=layers_of_models,
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         layer_seed=part("layer_seed"),
-        code=fingerprint("tables", "layers"),
+        code=meaning("table3"),
     script:
         "../scripts/table3.py"
 
@@ -114,7 +114,7 @@ rule table4:
         titles=titles_of,
         runs=lambda wildcards: setup_runs(study_of(wildcards)),
         answer_probability=part("evaluation", "answer_probability"),
-        code=fingerprint("tables"),
+        code=meaning("table4"),
     script:
         "../scripts/table4.py"
 
@@ -150,7 +150,7 @@ rule comparison:
         titles=titles_of,
         names=published_names,
         average_over=part("impact", "average_over"),
-        code=fingerprint("comparison", "artifacts"),
+        code=meaning("comparison"),
     script:
         "../scripts/comparison.py"
 

@@ -20,6 +20,6 @@ rule tokens:
         runtime=60,
     params:
         model=checkpoint_of,
-        code=fingerprint("tokens", "models.load", "artifacts"),
+        code=meaning("tokens"),
     script:
         "../scripts/tokens.py"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, describe
-from headimpact.prompts import LABELS
+from headimpact.prompts import LABELS, PROMPTS
 
 WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape in SHAPES]
 
@@ -54,12 +54,12 @@ class Teacher:
 
     def describe(self, grid, descriptions):
         """The paper's description prompt; one branch a description."""
-        prompts = self.family.prompts
+        prompts = PROMPTS[self.family.prompts]
         return self._prompt(grid, prompts.describe, prompts.description, descriptions)
 
     def choose(self, grid, options, answer):
         """The paper's multiple choice among two to four options; `answer` is an index."""
-        prompts = self.family.prompts
+        prompts = PROMPTS[self.family.prompts]
         lettered = " ".join(
             f"{label}) {text}" for label, text in zip(LABELS, options, strict=False)
         )

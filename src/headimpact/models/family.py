@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from headimpact.prompts import LABELS
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -68,7 +66,7 @@ class Family(ABC):
     model_type: str  # as in the checkpoint's config.json
     image_text: str  # stands for one visual token, or, in a chat template, for an image
     decoder: str  # path of the language model inside the model class
-    prompts: object  # the templates of headimpact.prompts that it was trained with
+    prompts: str  # which of headimpact.prompts it was trained with
     prompt_sees_both_ways = False  # whether image and prompt attend to what follows them, too
     end = ""  # what ends an answer, where the chat template does not write it
 
@@ -145,28 +143,6 @@ class Family(ABC):
         if not inside:
             raise ValueError(f"the tokenizer has no token for {text[begin:end]!r}")
         return Sequence(tuple(encoding["input_ids"][: inside[-1] + 1]), inside[0])
-
-    def description(self, grid, description):
-        """The Sequence in which the assistant describes a key object (appendix, first template)."""
-        prompts = self.prompts
-        return self.sequence(grid, prompts.describe, prompts.description, description)
-
-    def choices(self, grid, options):
-        """Four Sequences, one a label A to D, of the question over `options` (appendix, second).
-
-        Raises ValueError unless the four differ in exactly one token, the label.
-        """
-        user = self.prompts.question(options)
-        choices = [self.sequence(grid, user, self.prompts.choice, label) for label in LABELS]
-        first = choices[0]
-        alike = all(
-            c.start == first.start and c.ids[: c.start] == first.ids[: c.start] for c in choices
-        )
-        if not (alike and len({c.ids[c.start :] for c in choices}) == len(LABELS)):
-            raise ValueError("the labels A to D are not one token each behind the same prompt")
-        if any(len(c.ids) != c.start + 1 for c in choices):
-            raise ValueError("a label A to D is more than one token")
-        return choices
 
     # ------------------------------------------------------------------ the model's inputs
 

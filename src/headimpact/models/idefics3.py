@@ -2,7 +2,6 @@
 
 from PIL import Image
 
-from headimpact import prompts
 from headimpact.models.chat import ChatFamily
 from headimpact.models.family import Tile, TokenGrid
 
@@ -10,7 +9,7 @@ from headimpact.models.family import Tile, TokenGrid
 class Idefics3(ChatFamily):
     model_type = "idefics3"
     decoder = "model.text_model"
-    prompts = prompts.CHAT
+    prompts = "chat"
     image_text = "<image>"
 
     @property

@@ -2,7 +2,6 @@
 
 import torch
 
-from headimpact import prompts
 from headimpact.models.family import Family, Tile, TokenGrid
 
 
@@ -10,7 +9,7 @@ class PaliGemma2(Family):
     model_type = "paligemma"
     image_text = "<image>"
     decoder = "model.language_model"
-    prompts = prompts.PALIGEMMA
+    prompts = "paligemma"
     prompt_sees_both_ways = True
     end = "<eos>"
 

@@ -3,7 +3,6 @@
 import torch
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from headimpact import prompts
 from headimpact.models.chat import ChatFamily
 from headimpact.models.family import Tile, TokenGrid
 
@@ -11,7 +10,7 @@ from headimpact.models.family import Tile, TokenGrid
 class Qwen2VL(ChatFamily):
     model_type = "qwen2_vl"
     decoder = "model.language_model"
-    prompts = prompts.CHAT
+    prompts = "chat"
     image_text = "<|image_pad|>"
 
     def pixels(self, images):
