@@ -3,14 +3,17 @@
 Every pass starts from pixels, attention comes from `output_attentions`, logits stand everywhere.
 """
 
+import math
+from itertools import chain
+
 import torch
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, set_seed
+from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from headimpact import prompts
-from headimpact.batches import IGNORE, ByLength
+from headimpact.batches import IGNORE, drawn
 from headimpact.features import read_ahead
-from headimpact.finetune import add_adapter, training_arguments
+from headimpact.finetune import add_adapter, seed_epoch
 from headimpact.impact import binarise, pack
 from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
@@ -90,6 +93,21 @@ class Described(Dataset):
         return self.items[number]
 
 
+class Drawn(Sampler):
+    """The order of headimpact.finetune, epoch by epoch."""
+
+    def __init__(self, lengths, batch_size, seed):
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def __iter__(self):
+        seed_epoch(self.seed, self.epoch)
+        self.epoch += 1
+        return chain.from_iterable(drawn(self.lengths, self.batch_size))
+
+
 class PlainTrainer(Trainer):
     """transformers' Trainer from pixels; batches as ours, so that losses can be compared."""
 
@@ -98,7 +116,7 @@ class PlainTrainer(Trainer):
         self.family, self.folder, self.lengths = family, folder, lengths
 
     def _get_train_sampler(self, train_dataset=None):
-        return ByLength(self.lengths, self.args.per_device_train_batch_size)
+        return Drawn(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
 
     def collate(self, items):
         pixels = self.family.pixels([self.folder.image(name) for name, _ in items])
@@ -130,6 +148,34 @@ class PlainTrainer(Trainer):
         return metrics
 
 
+def _arguments(training, items, work, device):
+    """What transformers' Trainer is told, so that it trains as headimpact.finetune does."""
+    steps = math.ceil(items / training["batch_size"]) * training["epochs"]
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=training["epochs"],
+        per_device_train_batch_size=training["batch_size"],
+        per_device_eval_batch_size=training["batch_size"],
+        learning_rate=training["learning_rate"],
+        warmup_steps=round(training["warmup"] * steps),
+        weight_decay=training["weight_decay"],
+        lr_scheduler_type="cosine",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_perplexity",
+        greater_is_better=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=False,
+        seed=training["seed"],
+        report_to=[],
+    )
+
+
 def finetune(model, family, folder, layers, train, validation, lora, training, work, adapter):
     """As headimpact.finetune.finetune, from (samples, objects) of each split."""
     data, judged = Described(family, *train), Described(family, *validation)
@@ -140,7 +186,7 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
         folder,
         [len(sequence.ids) for _, sequence in data.items],
         model=adapted,
-        args=training_arguments(training, len(data), work, model.device),
+        args=_arguments(training, len(data), work, model.device),
         train_dataset=data,
         eval_dataset=judged,
     )

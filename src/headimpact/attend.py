@@ -1,10 +1,14 @@
 """Runs a model over images and their key objects, and keeps where each attention head looks."""
 
+from functools import partial
+from itertools import chain
+
 import numpy as np
 
 from headimpact import prompts
 from headimpact.features import compute
 from headimpact.impact import binarise, pack
+from headimpact.memory import Room
 from headimpact.scoring import score
 
 
@@ -12,22 +16,21 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
     """Which image tokens lie above the mean, for each object, layer and head (section 4).
 
     folder: where the images lie (`image(file_name)`). samples, objects: tables of those kinds;
-    objects of other samples are left alone. batch: most descriptions of one image at once;
-    one_pass: see `score`.
+    objects of other samples are left alone. batch: most descriptions of one image at once,
+    fewer where a GPU has too little memory; one_pass: see `score`.
     Yields a table (dict of columns) of kind "attended" for each image. Raises
-    FloatingPointError, naming the sample, if the model's attention is not finite.
+    FloatingPointError, naming the sample and the layer, if the model's attention is not finite.
     """
+    room = Room(batch, "attention")
     by_sample = dict(list(objects.groupby("sample_id")))
     layer_of, head_of = np.indices((family.layers, family.heads)).reshape(2, -1)
     for sample, features in compute(model, family, folder, samples, desc="attention"):
         mine = by_sample[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
         sequences = [prompts.description(family, grid, text) for text in mine["description"]]
-        scored = []
+        run = partial(score, model, family, features, grid, attention=True, one_pass=one_pass)
         try:
-            for i in range(0, len(sequences), batch):
-                part = sequences[i : i + batch]
-                scored += score(model, family, features, grid, part, True, one_pass)
+            scored = chain.from_iterable(room(run, sequences))
         except FloatingPointError as error:
             where = f"sample {sample.sample_id} ({sample.file_name})"
             raise FloatingPointError(f"{where}: {error}") from error

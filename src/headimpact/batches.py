@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import Sampler
 
 from headimpact import prompts
 
@@ -14,6 +13,7 @@ IGNORE = -100
 class Item:
     """One description to learn: what the frozen vision tower made of its image, and the text."""
 
+    sample_id: int
     features: torch.Tensor  # (visual tokens, hidden)
     grid: object
     sequence: object
@@ -31,6 +31,7 @@ def make_items(family, features, samples, objects):
     grids = {row.sample_id: family.grid(row.width, row.height) for row in samples.itertuples()}
     return [
         Item(
+            item.sample_id,
             features[item.sample_id],
             grids[item.sample_id],
             prompts.description(family, grids[item.sample_id], item.description),
@@ -81,26 +82,22 @@ class Collator:
         return inputs | {"inputs_embeds": hidden}
 
 
-class ByLength(Sampler):
-    """Puts items of like length (list of int) into one batch, so that little is padded.
+def drawn(lengths, batch_size, by_length=True):
+    """One epoch's batches, lists of numbers of items, drawn by torch's generator.
 
-    Who of equal length meets whom, and the order of the batches, are drawn anew every epoch. A
-    last batch that is not full comes last.
+    lengths: of the items, list of int. by_length: items of like length share a batch, so that
+    little is padded; who of equal length meets whom, and the order of the batches, are drawn all
+    the same. A last batch that is not full comes last.
     """
-
-    def __init__(self, lengths, batch_size):
-        self.lengths, self.batch_size = torch.tensor(lengths), batch_size
-
-    def __len__(self):
-        return len(self.lengths)
-
-    def __iter__(self):
-        order = torch.randperm(len(self))
-        left = len(self) % self.batch_size
-        last, order = order[:left], order[left:]
-        order = order[self.lengths[order].argsort(stable=True)].view(-1, self.batch_size)
-        order = order[torch.randperm(len(order))]
-        yield from torch.cat([order.flatten(), last]).tolist()
+    order = torch.randperm(len(lengths))
+    whole = len(lengths) - len(lengths) % batch_size
+    batches, last = order[:whole], order[whole:].tolist()
+    if by_length:
+        batches = batches[torch.tensor(lengths)[batches].argsort(stable=True)]
+    batches = batches.view(-1, batch_size)
+    if by_length:
+        batches = batches[torch.randperm(len(batches))]
+    return [*batches.tolist(), *([last] if last else [])]
 
 
 def like_lengths(lengths, batch_size):

@@ -1,12 +1,14 @@
 """The test split: perplexity of the descriptions, and four-option questions (section 5.4)."""
 
 import math
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 
 from headimpact import prompts
 from headimpact.features import compute
+from headimpact.memory import Room
 from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
 from headimpact.scoring import score
@@ -55,6 +57,7 @@ def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=
     An image passes the vision tower once for all runs; yields lists of rows, some images' each.
     """
     runs = load_adapters(model, adapters)
+    room = Room(len(objects) * (1 + len(LABELS)), "evaluate")
     items = {}
     for item, question in zip(objects.itertuples(), asked, strict=True):
         items.setdefault(item.sample_id, []).append((item, *question))
@@ -66,7 +69,7 @@ def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=
                 for sample, features in several:
                     mine = items.get(sample.sample_id, ())
                     try:
-                        told = _ask(model, family, sample, features, mine, one_pass)
+                        told = _ask(model, family, room, sample, features, mine, one_pass)
                     except FloatingPointError as error:
                         where = f"sample {sample.sample_id} ({sample.file_name}), {setup}"
                         raise FloatingPointError(f"{where}: {error}") from error
@@ -74,7 +77,7 @@ def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=
         yield rows
 
 
-def _ask(model, family, sample, features, items, one_pass):
+def _ask(model, family, room, sample, features, items, one_pass):
     """The rows of one image's objects: what the model says of each, and of its question."""
     grid = family.grid(sample.width, sample.height)
     said = [
@@ -84,7 +87,8 @@ def _ask(model, family, sample, features, items, one_pass):
         )
         for item, options, _ in items
     ]
-    scored = iter(score(model, family, features, grid, sum(said, ()), one_pass=one_pass))
+    run = partial(score, model, family, features, grid, one_pass=one_pass)
+    scored = chain.from_iterable(room(run, sum(said, ())))
     rows = []
     for item, _, label in items:
         description, *choices = (next(scored).log_probabilities for _ in range(1 + len(LABELS)))

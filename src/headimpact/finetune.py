@@ -2,15 +2,22 @@
 
 import math
 import re
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup, set_seed
 
-from headimpact.batches import IGNORE, ByLength, Collator, like_lengths
+from headimpact import epochs
+from headimpact.batches import IGNORE, Collator, drawn, like_lengths
+from headimpact.finite import origin
 from headimpact.frozen import handing_on, keep_states
+from headimpact.memory import Room
+
+LARGEST_GRADIENT = 1.0  # its norm, to which a larger one is cut
 
 
 def add_adapter(model, family, layers, lora):
@@ -37,42 +44,10 @@ def add_adapter(model, family, layers, lora):
     return adapted
 
 
-class DescriptionTrainer(Trainer):
-    """transformers' Trainer, fed with image features and judged by perplexity, equation (3)."""
-
-    def __init__(self, family, by_length, few_logits, **options):
-        super().__init__(data_collator=Collator(family, few_logits), **options)
-        self.family, self.by_length = family, by_length
-
-    def _get_train_sampler(self, train_dataset=None):
-        if not self.by_length:
-            return super()._get_train_sampler(train_dataset)
-        return ByLength([*map(len, self.train_dataset)], self.args.per_device_train_batch_size)
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = description_losses(model, self.family, inputs)[0]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {self.state.global_step} is not finite")
-        return (loss, {}) if return_outputs else loss
-
-    @torch.no_grad()
-    def evaluate(self, *_args, **_options):
-        self.model.eval()
-        losses, items = [], self.eval_dataset
-        for numbers in like_lengths([*map(len, items)], self.args.per_device_eval_batch_size):
-            batch = self.data_collator([items[number] for number in numbers])
-            inputs = self._prepare_inputs(batch)
-            losses.append(description_losses(self.model, self.family, inputs)[1])
-        self.model.train()
-        metrics = {"eval_perplexity": math.exp(torch.cat(losses).mean())}
-        self.log(metrics)
-        return metrics
-
-
 def description_losses(model, family, inputs):
-    """Mean loss over the batch's description tokens, and each item's mean loss (batch,).
+    """Loss of each item of a batch, summed over its description's tokens, and their number.
 
-    inputs: what Collator gives, on the model's device.
+    inputs: what Collator gives, on the model's device. Two tensors (batch,), nats.
     """
     inputs = dict(inputs)
     labels = inputs.pop("labels")
@@ -82,36 +57,7 @@ def description_losses(model, family, inputs):
     losses = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none"
     ).view(labels.shape)
-    counts = (labels != IGNORE).sum(1)
-    return losses.sum() / counts.sum(), losses.sum(1) / counts
-
-
-def training_arguments(training, items, work, device):
-    """What transformers' Trainer is told; training, work: see `finetune`. items: how many."""
-    steps = math.ceil(items / training["batch_size"]) * training["epochs"]
-    return TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=training["epochs"],
-        per_device_train_batch_size=training["batch_size"],
-        per_device_eval_batch_size=training["batch_size"],
-        learning_rate=training["learning_rate"],
-        warmup_steps=round(training["warmup"] * steps),
-        weight_decay=training["weight_decay"],
-        lr_scheduler_type="cosine",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_perplexity",
-        greater_is_better=False,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=False,
-        seed=training["seed"],
-        report_to=[],
-    )
+    return losses.sum(1), (labels != IGNORE).sum(1)
 
 
 def finetune(model, family, layers, items, validation, lora, training, shortcuts, work, adapter):
@@ -119,31 +65,128 @@ def finetune(model, family, layers, items, validation, lora, training, shortcuts
 
     layers: of the decoder, list of int. items, validation: lists of Item. training: epochs,
     batch_size, by_length, learning_rate, warmup (share of the steps), weight_decay, seed.
-    shortcuts: few_logits and frozen_layers, as in config.yaml. work: folder for the epochs'
-    checkpoints, from which an interrupted training goes on; it must be of this very training.
-    Returns the history (list of dict): loss and validation perplexity by epoch.
+    shortcuts: few_logits and frozen_layers, as in config.yaml. work: folder of the state from
+    which an interrupted training goes on after its last epoch; it must be of this very training.
+    Returns the history (list of dict): epoch, loss, learning_rate and validation perplexity.
+    Raises FloatingPointError, naming the sample and the layer, if a loss or gradient is not
+    finite.
     """
+    room = Room(training["batch_size"], "training")
     below = min(layers)
     if not shortcuts["frozen_layers"] or model.config.get_text_config().attention_dropout:
         below = 0
     if below:
         items, validation = (
-            keep_states(model, family, part, below, training["batch_size"])
-            for part in (items, validation)
+            keep_states(model, family, part, below, room) for part in (items, validation)
         )
     set_seed(training["seed"])
     adapted = add_adapter(model, family, layers, lora)
-    trainer = DescriptionTrainer(
-        family,
-        training["by_length"],
-        shortcuts["few_logits"],
-        model=adapted,
-        args=training_arguments(training, len(items), work, model.device),
-        train_dataset=items,
-        eval_dataset=validation,
-    )
-    last = get_last_checkpoint(str(work)) if Path(work).is_dir() else None
+    steps = math.ceil(len(items) / training["batch_size"]) * training["epochs"]
+    collate = Collator(family, shortcuts["few_logits"])
+    learner = _Learner(adapted, model, family, training, steps, collate)
+    state = Path(work) / "state.safetensors"
+    history, best = epochs.kept(state, learner.weights, learner.optimizer)
     with handing_on(model, family, slice(below)):
-        trainer.train(resume_from_checkpoint=last)
+        for epoch in range(len(history), training["epochs"]):
+            loss = learner.learn(items, epoch, room)
+            perplexity = learner.judge(validation, room)
+            if best is None or perplexity < min(one["perplexity"] for one in history):
+                best = {name: weight.detach().clone() for name, weight in learner.weights.items()}
+            rate = learner.optimizer.param_groups[0]["lr"]
+            told = {"epoch": epoch + 1, "loss": loss, "learning_rate": rate}
+            history.append({**told, "perplexity": perplexity})
+            epochs.keep(state, history, learner.weights, best, learner.optimizer)
+    for name, weight in learner.weights.items():
+        weight.data.copy_(best[name])
     adapted.save_pretrained(adapter)
-    return trainer.state.log_history
+    return history
+
+
+def seed_epoch(seed, epoch):
+    """Seed torch's generators for one epoch of a training, so that it needs none of the others."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
+
+
+class _Learner:
+    """An adapter that learns; nothing is drawn but by its seed and the epoch's number.
+
+    Not transformers' Trainer: its checkpoints are pickles, a batch that is too large ends it, and
+    it cannot say which sample is not finite.
+    """
+
+    def __init__(self, adapted, model, family, training, steps, collate):
+        self.adapted, self.model, self.family = adapted, model, family
+        self.training, self.collate = training, collate
+        named = adapted.named_parameters()
+        self.weights = {name: weight for name, weight in named if weight.requires_grad}
+        rate, decay = training["learning_rate"], training["weight_decay"]
+        self.optimizer = torch.optim.AdamW(self.weights.values(), rate, weight_decay=decay)
+        warmup = round(training["warmup"] * steps)
+        (self.rate,) = get_cosine_schedule_with_warmup(self.optimizer, warmup, steps).lr_lambdas
+
+    def learn(self, items, epoch, room):
+        """One epoch over `items`; returns the mean loss of its batches."""
+        told = self.training
+        seed_epoch(told["seed"], epoch)
+        batches = drawn([*map(len, items)], told["batch_size"], told["by_length"])
+        self.adapted.train()
+        losses = []
+        for number, batch in enumerate(tqdm(batches, desc=f"epoch {epoch + 1}")):
+            for group in self.optimizer.param_groups:
+                group["lr"] = told["learning_rate"] * self.rate(epoch * len(batches) + number)
+            losses.append(self._step([items[i] for i in batch], room))
+        return sum(losses) / len(losses)
+
+    def _step(self, batch, room):
+        tokens = sum(len(item.sequence.ids) - item.sequence.start for item in batch)
+
+        def add(part):
+            if part[0] is batch[0]:  # the first part, or all anew with smaller ones
+                self.optimizer.zero_grad()
+            loss = self._losses(part)[0].sum() / tokens
+            loss.backward()
+            return loss.item()
+
+        losses = room(add, batch)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), LARGEST_GRADIENT)
+        if not torch.isfinite(norm):
+            worst = next(n for n, w in self.weights.items() if not torch.isfinite(w.grad).all())
+            layer = re.search(r"\.layers\.(\d+)\.", worst)[1]
+            samples = ", ".join(str(item.sample_id) for item in batch)
+            raise FloatingPointError(
+                f"samples {samples}: the gradient in layer {layer} is not finite"
+            )
+        self.optimizer.step()
+        return sum(losses)
+
+    @torch.no_grad()
+    def judge(self, items, room):
+        """Perplexity of `items`, equation (3)."""
+        self.adapted.eval()
+        losses = []
+        for numbers in like_lengths([*map(len, items)], self.training["batch_size"]):
+            parts = room(self._losses, [items[i] for i in numbers])
+            losses += chain.from_iterable((loss / count).tolist() for loss, count in parts)
+        return math.exp(np.mean(losses))
+
+    def _losses(self, items):
+        inputs = on_device(self.collate(items), self.model.device)
+        losses, counts = description_losses(self.adapted, self.family, inputs)
+        if not torch.isfinite(losses).all():
+            worst = items[int((~torch.isfinite(losses)).nonzero()[0])]
+            inputs = on_device(self.collate([worst]), self.model.device)
+            where = origin(
+                self.model,
+                self.family,
+                lambda: description_losses(self.adapted, self.family, inputs),
+            )
+            raise FloatingPointError(f"sample {worst.sample_id}: the loss is not finite, {where}")
+        return losses, counts
+
+
+def on_device(inputs, device):
+    """What Collator gives, on `device`."""
+    return {
+        name: [part.to(device) for part in value] if name == "features" else value.to(device)
+        for name, value in inputs.items()
+    }

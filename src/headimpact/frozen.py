@@ -2,11 +2,14 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 
 import torch
 from tqdm import tqdm
 
 from headimpact.batches import Collator, like_lengths
+from headimpact.finite import origin
 
 
 def decoder_layers(model, family):
@@ -30,24 +33,40 @@ def handing_on(model, family, layers):
 
 
 @torch.no_grad()
-def keep_states(model, family, items, below, batch_size):
+def keep_states(model, family, items, below, room):
     """`items` with what decoder layer `below` is given of each, held in the CPU's memory.
 
-    items: list of Item. All layers below that one are frozen.
+    items: list of Item. All layers below that one are frozen. room: a Room, how many at a time.
+    Raises FloatingPointError, naming the sample and the layer, if it is not finite.
     """
-    layer, collate, seen, kept = decoder_layers(model, family)[below], Collator(family), [], {}
+    layer, collate, seen = decoder_layers(model, family)[below], Collator(family), []
     hook = layer.register_forward_pre_hook(lambda _layer, arguments: seen.append(arguments[0]))
+
+    def states(part):
+        """One tensor (tokens, hidden) an item of `part`."""
+        seen.clear()
+        inputs = collate(part)
+        del inputs["labels"], inputs["logits_to_keep"]
+        outputs = family.encoder_outputs([f.to(model.device) for f in inputs.pop("features")])
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        model(**inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=1)
+        whole = seen.pop()
+        return [
+            row[: len(item)].to("cpu", copy=True) for item, row in zip(part, whole, strict=True)
+        ]
+
+    kept = {}
     try:
         with handing_on(model, family, slice(below, None)):
-            for numbers in tqdm(like_lengths([*map(len, items)], batch_size), desc="frozen layers"):
-                inputs = collate([items[number] for number in numbers])
-                del inputs["labels"], inputs["logits_to_keep"]
-                features = [part.to(model.device) for part in inputs.pop("features")]
-                inputs = {name: value.to(model.device) for name, value in inputs.items()}
-                outputs = family.encoder_outputs(features)
-                model(**inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=1)
-                for number, row in zip(numbers, seen.pop(), strict=True):
-                    kept[number] = row[: len(items[number])].to("cpu", copy=True)
+            for numbers in tqdm(like_lengths([*map(len, items)], room.most), desc="frozen layers"):
+                found = chain.from_iterable(room(states, [items[number] for number in numbers]))
+                for number, state in zip(numbers, found, strict=True):
+                    if not torch.isfinite(state).all():
+                        where = origin(model, family, partial(states, [items[number]]))
+                        raise FloatingPointError(
+                            f"sample {items[number].sample_id}: not finite {where}"
+                        )
+                    kept[number] = state
     finally:
         hook.remove()
     return [replace(item, hidden=kept[number]) for number, item in enumerate(items)]

@@ -1,6 +1,7 @@
 """What a model makes of targets behind an image: log-probabilities, attention to the image."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -29,7 +30,8 @@ def score(model, family, features, grid, sequences, attention=False, one_pass=Tr
     features: (visual tokens, hidden), what Family.features gives for the image.
     grid: the image's TokenGrid. sequences: list of Sequence. one_pass: whether what they share
     is computed once, with what they do not share as branches behind it.
-    Returns a list of Scored, in that order. Raises FloatingPointError if a result is not finite.
+    Returns a list of Scored, in that order. Raises FloatingPointError, naming the layer, if a
+    result is not finite.
     """
     groups = {}
     for number, sequence in enumerate(sequences):
@@ -76,17 +78,20 @@ def _score_together(model, family, features, grid, sequences, attention):
             first = place(whole, s.start) - start
             count = len(s.ids) - s.start
             branches.spoken[row, first : first + count] = 1 / count
-    with branching(model.get_submodule(family.decoder).config):
-        logits = model(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            position_ids=family.arrange(positions[None]).to(device),
-            mm_encoder_outputs=family.encoder_outputs([features]),
-            use_cache=False,
-            logits_to_keep=torch.tensor(wanted, device=device),
-            branches=branches,
-            **{n: v.to(device) for n, v in family.text_inputs([start], ids.shape[1]).items()},
-        ).logits[0]
+    run = partial(
+        model,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        position_ids=family.arrange(positions[None]).to(device),
+        mm_encoder_outputs=family.encoder_outputs([features]),
+        use_cache=False,
+        logits_to_keep=torch.tensor(wanted, device=device),
+        branches=branches,
+        **{n: v.to(device) for n, v in family.text_inputs([start], ids.shape[1]).items()},
+    )
+    config = model.get_submodule(family.decoder).config
+    with branching(config):
+        logits = run().logits[0]
     row_of = {index: row for row, index in enumerate(wanted)}
     rows = torch.tensor([row_of[index] for mine in places for index in mine], device=device)
     told = torch.tensor([token for s in sequences for token in s.ids[s.start :]], device=device)

@@ -100,7 +100,7 @@ def test_many_boxes_see_the_image_once(segmenter, photo, asked):
     boxes = [tuple(map(float, box)) for box in np.concatenate(edges, axis=1)]
     masks, confidences = segmenter.segment(image, boxes)
     assert [type(call) for call in asked] == [torch.Tensor, dict, dict, dict]
-    assert max(call["input_boxes"].shape[1] for call in asked[1:]) == sam2.CHUNK
+    assert max(call["input_boxes"].shape[1] for call in asked[1:]) == sam2.TOGETHER
     for number in (0, 31, 32, 69):
         mask, confidence = segmenter.segment(image, [boxes[number]])
         assert confidence == pytest.approx(confidences[number], abs=1e-5)

@@ -1,11 +1,14 @@
 """The annotator `florence2_sam2`: phrases of the caption, their boxes, and masks of these."""
 
+from itertools import chain
+
 import pandas as pd
 from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import SCHEMAS
 from headimpact.dataset.masks import encode
+from headimpact.memory import Room
 
 
 def annotate(folder, images, grounder, segmenter, batch):
@@ -13,17 +16,19 @@ def annotate(folder, images, grounder, segmenter, batch):
 
     folder: a CocoFolder. images: a table of kind "images". grounder: Florence-2 (a Grounder),
     segmenter: SAM2 (a Segmenter), as in section 3. batch: images that the grounder sees at a
-    time. A phrase with several boxes is several objects. x0 to y1 are Florence-2's, confidence
-    is SAM2's. Masks that are empty or below the threshold of confidence are not left out here.
+    time, fewer where a GPU has too little memory. A phrase with several boxes is several objects.
+    x0 to y1 are Florence-2's, confidence is SAM2's. Masks that are empty or below the threshold
+    of confidence are not left out here.
     """
-    found, dropped = [], Dropped()
+    found, dropped, room = [], Dropped(), Room(batch, "Florence-2")
     rows = list(images.itertuples())
     with tqdm(total=len(rows), desc="annotate", unit="image") as progress:
         for start in range(0, len(rows), batch):
             part = [(row, read_image(folder, row, dropped)) for row in rows[start : start + batch]]
             whole = [(row, picture) for row, picture in part if picture is not None]
-            grounded = grounder.ground(
-                [picture for _, picture in whole], [row.caption for row, _ in whole]
+            asked = [(picture, row.caption) for row, picture in whole]
+            grounded = chain.from_iterable(
+                room(lambda part: grounder.ground(*zip(*part, strict=True)), asked)
             )
             for (row, picture), pairs in zip(whole, grounded, strict=True):
                 pairs = _usable(row, pairs, dropped)

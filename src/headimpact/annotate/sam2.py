@@ -8,9 +8,10 @@ from transformers import Sam2Model
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
+from headimpact.memory import Room
 from headimpact.models.weights import load_weights
 
-CHUNK = 32  # boxes at a time, for memory
+TOGETHER = 32  # boxes at a time, for memory
 
 
 class Segmenter:
@@ -23,6 +24,7 @@ class Segmenter:
     def __init__(self, folder, device="cpu"):
         self.model = load_weights(Sam2Model, folder, device=device)
         self.device = device
+        self.room = Room(TOGETHER, "SAM2")
         told = get_image_processor_config(folder)
         self.side = told.get("size", {}).get("height", self.model.prompt_encoder.input_image_size)
         self.mean = told.get("image_mean", IMAGENET_DEFAULT_MEAN)
@@ -38,11 +40,11 @@ class Segmenter:
         if not len(boxes):
             return np.zeros((0, image.height, image.width), dtype=bool), np.zeros(0)
         seen = self.model.get_image_embeddings(self._pixels(image))
-        masks, confidences = [], []
-        for start in range(0, len(boxes), CHUNK):
+
+        def some(boxes):
             found = self.model(
                 image_embeddings=seen,
-                input_boxes=self._scaled(boxes[start : start + CHUNK], image.size),
+                input_boxes=self._scaled(boxes, image.size),
                 multimask_output=False,
             )
             # (1, n, 1, rows, columns): one image, one mask a box
@@ -52,8 +54,9 @@ class Segmenter:
                 mode="bilinear",
                 align_corners=False,
             )
-            masks.append((logits[:, 0] > 0).cpu().numpy())
-            confidences.append(found.iou_scores[0, :, 0].cpu().numpy())
+            return (logits[:, 0] > 0).cpu().numpy(), found.iou_scores[0, :, 0].cpu().numpy()
+
+        masks, confidences = zip(*self.room(some, boxes), strict=True)
         return np.concatenate(masks), np.concatenate(confidences)
 
     def _pixels(self, image):
