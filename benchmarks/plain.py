@@ -11,11 +11,11 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from headimpact import prompts
+from headimpact.adapters import add_adapter, load_adapters
 from headimpact.batches import IGNORE, drawn
 from headimpact.features import read_ahead
-from headimpact.finetune import add_adapter, seed_epoch
+from headimpact.finetune import seed_epoch
 from headimpact.impact import binarise, pack
-from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
 
 

@@ -7,9 +7,9 @@ from itertools import chain, islice
 import numpy as np
 
 from headimpact import prompts
+from headimpact.adapters import load_adapters
 from headimpact.features import compute
 from headimpact.memory import Room
-from headimpact.models.load import load_adapters
 from headimpact.prompts import LABELS
 from headimpact.scoring import score
 

@@ -7,41 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup, set_seed
 
 from headimpact import epochs
+from headimpact.adapters import add_adapter
 from headimpact.batches import IGNORE, Collator, drawn, like_lengths
 from headimpact.finite import origin
 from headimpact.frozen import handing_on, keep_states
 from headimpact.memory import Room
 
 LARGEST_GRADIENT = 1.0  # its norm, to which a larger one is cut
-
-
-def add_adapter(model, family, layers, lora):
-    """`model` as a PEFT model with LoRA on the attention of `layers` of its decoder alone.
-
-    lora: rank, alpha, dropout and targets (names of projections, as in config.yaml).
-    Raises ValueError if the adapted modules are not exactly those.
-    """
-    names = "|".join(map(re.escape, lora["targets"]))
-    numbers = "|".join(str(layer) for layer in layers)
-    pattern = rf"{re.escape(family.decoder)}\.layers\.({numbers})\.self_attn\.({names})"
-    config = LoraConfig(
-        r=lora["rank"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        bias="none",
-        target_modules=pattern,
-    )
-    adapted = get_peft_model(model, config)
-    found = len(adapted.targeted_module_names)
-    wanted = len(layers) * len(lora["targets"])
-    if found != wanted:
-        raise ValueError(f"LoRA met {found} modules, not {wanted}; check lora.targets")
-    return adapted
 
 
 def description_losses(model, family, inputs):

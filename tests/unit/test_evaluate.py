@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headimpact.adapters import add_adapter
 from headimpact.evaluate import evaluate, questions
-from headimpact.finetune import add_adapter
 from headimpact.prompts import LABELS
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0, "targets": ["q_proj", "v_proj"]}

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from headimpact import features
+from headimpact.adapters import add_adapter, load_adapters
 from headimpact.batches import Collator, drawn, like_lengths, make_items
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
-from headimpact.finetune import add_adapter, description_losses, finetune
+from headimpact.finetune import description_losses, finetune
 from headimpact.frozen import handing_on, keep_states
 from headimpact.memory import Room
 from headimpact.miniature.checkpoints import MAKERS
-from headimpact.models.load import load_adapters
 from headimpact.scoring import score
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}

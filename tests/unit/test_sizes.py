@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headimpact import config
-from headimpact.finetune import add_adapter
+from headimpact.adapters import add_adapter
 from headimpact.models.load import FAMILIES, count_parameters, family_of
 from headimpact.published import read
 

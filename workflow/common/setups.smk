@@ -71,13 +71,17 @@ def told_runs(wildcards):
     return [(setup, draw, study["setups"][setup]["layers"]) for setup, draw in setup_runs(study)]
 
 
-def adapters(wildcards):
-    """The adapters of all runs that have one, in their order."""
-    return [
-        f"results/{wildcards.study}/{wildcards.model}/{setup}/{draw}/adapter"
-        for setup, draw, layers in told_runs(wildcards)
-        if layers != "none"
-    ]
+def of_adapters(file):
+    """An input function: a file of every run that trains an adapter, in their order."""
+
+    def files(wildcards):
+        return [
+            f"results/{wildcards.study}/{wildcards.model}/{setup}/{draw}/{file}"
+            for setup, draw, layers in told_runs(wildcards)
+            if layers != "none"
+        ]
+
+    return files
 
 
 def metrics_of_models(wildcards):

@@ -8,7 +8,8 @@ rule evaluate:
         objects=rules.samples.output.objects,
         checkpoint=fetched_model,
         annotations=annotated(".parquet"),
-        adapters=adapters,
+        adapters=of_adapters("adapter"),
+        histories=of_adapters("history.json"),
     output:
         metrics="results/{study}/{model}/metrics/{shard}.parquet",
     log:

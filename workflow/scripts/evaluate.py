@@ -3,7 +3,7 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import artifacts
+from headimpact import adapters, artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.evaluate import evaluate, questions
 from headimpact.models.load import load
@@ -19,11 +19,13 @@ with job(snakemake):
     # the questions are drawn over all of the split, whatever a shard holds of it
     samples = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
     mine = objects["sample_id"].isin(samples["sample_id"])
-    adapters = iter(snakemake.input.adapters)
+    trained = iter(snakemake.input.adapters)
     runs = {
-        (setup, draw): None if layers == "none" else next(adapters)
+        (setup, draw): None if layers == "none" else next(trained)
         for setup, draw, layers in params.runs
     }
+    for folder, history in zip(snakemake.input.adapters, snakemake.input.histories, strict=True):
+        adapters.check(folder, history)
     folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
     model, family = load(folder, identity)
     rows = evaluate(

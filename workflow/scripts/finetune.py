@@ -5,7 +5,7 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import artifacts, features
+from headimpact import adapters, artifacts, features
 from headimpact.batches import make_items
 from headimpact.dataset.coco import CocoFolder
 from headimpact.finetune import finetune
@@ -57,6 +57,7 @@ with job(snakemake):
         snakemake.output.adapter,
     )
     record = {
+        "adapter": adapters.digest(snakemake.output.adapter),
         "checkpoint": identity,
         "layers": layers,
         "lora": params.lora,

@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import sys
+import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
@@ -29,13 +30,15 @@ def job(snakemake):
     gc.enable()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
-    log = Path(snakemake.log[0]).open("w", encoding="utf-8")
+    # closed by hand, since on a full disk that fails, too
+    log = Path(snakemake.log[0]).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         with redirect_stderr(log), redirect_stdout(log):
             yield
     except Exception as error:
         message = _one_line(error, snakemake.output[0])
         if message is None:
+            traceback.print_exc(file=log)
             raise
         # the log may be what there is no room for
         with suppress(OSError):

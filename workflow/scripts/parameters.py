@@ -1,6 +1,6 @@
 from job import job
 
-from headimpact.finetune import add_adapter
+from headimpact.adapters import add_adapter
 from headimpact.models.load import count_parameters, family_of
 from headimpact.models.locate import locate
 from headimpact.tables import table1, table5

@@ -1,8 +1,5 @@
 """A checkpoint's family and model, from its folder."""
 
-from contextlib import contextmanager, nullcontext
-from functools import partial
-
 import torch
 from tokenizers import AddedToken
 from transformers import (
@@ -97,33 +94,3 @@ def load(folder, identity):
     # an adapter keeps its base model's name: the checkpoint's, not a place on this machine
     model.name_or_path = model.config._name_or_path = identity["checkpoint"]
     return model, load_family(folder)
-
-
-def load_adapters(model, folders):
-    """Put PEFT adapters into the layers of `model`, one of which, or none, acts at a time.
-
-    folders: {name: folder, or None for the model without any}. Returns {name: a function that
-    gives a context manager, within which the model is that one}.
-    """
-    if not any(folders.values()):
-        return dict.fromkeys(folders, nullcontext)
-    from peft import PeftModel  # two seconds that only an adapter needs
-
-    adapted, runs = None, {}
-    for number, (name, folder) in enumerate(folders.items()):
-        if folder is None:
-            continue
-        key = f"run{number}"  # a setup's name may hold what PEFT does not take
-        if adapted is None:
-            adapted = PeftModel.from_pretrained(model, folder, adapter_name=key)
-        else:
-            adapted.load_adapter(folder, adapter_name=key)
-        runs[name] = partial(_acting, adapted, key)
-    adapted.eval()
-    return {name: runs.get(name, adapted.disable_adapter) for name in folders}
-
-
-@contextmanager
-def _acting(adapted, key):
-    adapted.set_adapter(key, inference_mode=True)
-    yield
