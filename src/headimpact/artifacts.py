@@ -1,5 +1,6 @@
 """Every table that rules hand to each other: its columns, its checked write and read."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -8,6 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+# a file keeps the SHA-256 of all its other bytes in 64 characters behind this: the key as the end
+# of a parquet file holds it. Pages could have checksums of their own, but the end has none
+SEAL = b"headimpact.sha256\x18\x40"
+UNSEALED = "0" * 64
+TAIL = 1 << 20  # bytes, in which the end of a parquet file lies
 
 SPLITS = ("impact", "train", "validation", "test")
 PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy", "pandas", "pyarrow", "pillow")
@@ -105,6 +112,11 @@ def write_parts(path, kind, parts, **provenance):
         with pq.ParquetWriter(partial, schema, compression="zstd") as file:
             for part in parts:
                 file.write_table(_checked(path, schema, part))
+            file.add_key_value_metadata({"headimpact.sha256": UNSEALED})
+        place, _, digest = _seal(partial)
+        with open(partial, "r+b") as file:
+            file.seek(place)
+            file.write(digest)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -123,17 +135,14 @@ def _checked(path, schema, part):
 def read(path, kind):
     """The artifact at `path` as a DataFrame.
 
-    Raises ValueError, naming the file and the mend, if it is damaged or of another kind.
+    Raises ValueError, naming the file and the mend, if a byte of it is not as it was written, if
+    it was not written here, or if it is of another kind.
     """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        if not Path(path).exists():
-            raise
-        raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
-    if table.schema.remove_metadata() != SCHEMAS[kind]:
+    file = _unchanged(path)
+    schema = file.schema_arrow
+    if _record(schema)["kind"] != kind or schema.remove_metadata() != SCHEMAS[kind]:
         raise ValueError(f"{path}: not a table of {kind}; delete it and run again")
-    return table.to_pandas()
+    return file.read().to_pandas()
 
 
 def read_all(paths, kind):
@@ -142,5 +151,34 @@ def read_all(paths, kind):
 
 
 def provenance(path):
-    """What was recorded when the artifact was written (dict)."""
-    return json.loads(pq.read_schema(path).metadata[b"headimpact"])
+    """What was recorded when the artifact was written (dict). Raises as `read` does."""
+    return _record(_unchanged(path).schema_arrow)
+
+
+def _record(schema):
+    return json.loads(schema.metadata[b"headimpact"])
+
+
+def _unchanged(path):
+    """The parquet file at `path`, once it is known that all its bytes are as they were written."""
+    _, kept, digest = _seal(path)
+    if kept is None or kept != digest:
+        raise ValueError(f"{path}: damaged, or not written by headimpact; delete it and run again")
+    return pq.ParquetFile(path)
+
+
+def _seal(path):
+    """Where a file keeps its hash, the hash there, and that of all its other bytes; or Nones."""
+    with open(path, "rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - TAIL)
+        file.seek(start)
+        tail = file.read()
+        before, key, after = tail.rpartition(SEAL)
+        if not key:
+            return None, None, None
+        digest = hashlib.sha256()
+        file.seek(0)
+        while size := min(TAIL, start - file.tell()):
+            digest.update(file.read(size))
+    digest.update(before + key + after[64:])
+    return start + len(before + key), after[:64], digest.hexdigest().encode()
