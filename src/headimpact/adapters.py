@@ -40,7 +40,8 @@ def load_adapters(model, folders):
     """Put PEFT adapters into the layers of `model`, one of which, or none, acts at a time.
 
     folders: {name: folder, or None for the model without any}. Returns {name: a function that
-    gives a context manager, within which the model is that one}.
+    gives a context manager, within which the model is that one}. Raises ValueError for a folder
+    without an adapter's files.
     """
     if not any(folders.values()):
         return dict.fromkeys(folders, nullcontext)
@@ -50,6 +51,7 @@ def load_adapters(model, folders):
     for number, (name, folder) in enumerate(folders.items()):
         if folder is None:
             continue
+        _find(folder)
         key = f"run{number}"  # a setup's name may hold what PEFT does not take
         if adapted is None:
             adapted = PeftModel.from_pretrained(model, folder, adapter_name=key)
@@ -67,18 +69,19 @@ def _acting(adapted, key):
 
 
 def digest(folder):
-    """What an adapter's folder holds (str), by its configuration and its weights' bytes.
+    """What an adapter's folder holds (str), by its configuration and its weights' bytes."""
+    return sha256(b"".join(path.read_bytes() for path in _find(folder))).hexdigest()
 
-    Raises ValueError, naming the file and the mend, if one of the two is not there: PEFT would
-    look elsewhere for it.
-    """
-    found = sha256()
-    for name in FILES:
-        path = Path(folder, name)
+
+def _find(folder):
+    """The files of an adapter. For one that is missing PEFT would read a pickle, or ask the hub."""
+    paths = [Path(folder, name) for name in FILES]
+    for path in paths:
         if not path.is_file():
-            raise ValueError(f"{path}: missing; delete {folder} and run again")
-        found.update(path.read_bytes())
-    return found.hexdigest()
+            raise ValueError(
+                f"{path}: missing, and nothing else is read; delete {folder} and run again"
+            )
+    return paths
 
 
 def check(folder, history):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headimpact.miniature.checkpoints import MAKERS, save
-from headimpact.models.load import load, load_model
+from headimpact.models.load import load, load_family, load_model
 from headimpact.models.locate import locate
 
 ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
@@ -72,9 +72,41 @@ def test_weights_that_are_missing_are_not_drawn_at_random(folder):
     assert f": {len(gone)} weights" in str(error.value) and len(gone) > 9
 
 
-def test_pickles_are_not_read(folder):
-    path = folder / "model.safetensors"
-    torch.save(load_file(path), folder / "pytorch_model.bin")
-    path.unlink()
-    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def altered(path):
+    """A bit of the header, or of the opening brace."""
+    content = bytearray(path.read_bytes())
+    content[10 if path.suffix == ".safetensors" else 0] ^= 1
+    path.write_bytes(content)
+
+
+def misshapen(path):
+    weights = load_file(path)
+    name = next(name for name in weights if weights[name].ndim == 2)
+    save_file({**weights, name: weights[name][1:].clone()}, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("spoil", [cut, empty, altered])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"]
+)
+def test_a_damaged_file_of_a_checkpoint_is_told_in_a_line(folder, name, spoil):
+    spoil(folder / name)
+    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*anew") as error:
+        load_family(folder)
+    assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("spoil", [cut, empty, altered, misshapen])
+def test_damaged_weights_are_told_in_a_line(folder, spoil):
+    spoil(folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*anew") as error:
         load_model(folder)
+    assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)

@@ -8,6 +8,7 @@ from transformers import Idefics3Processor
 from headimpact import prompts
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.miniature.tokenizers import SPECIAL, make_tokenizer
+from headimpact.models.chat import chat_template
 from headimpact.models.load import load_family
 
 OPTIONS = "A) a cat B) a dog C) a hat D) tea"
@@ -129,12 +130,28 @@ def test_a_chat_template_without_one_image_is_told(images):
         prompts.description(family, family.grid(108, 108), "a cat")
 
 
-def test_a_damaged_chat_template_is_named(tmp_path):
+@pytest.mark.parametrize("text", ["{% for x in y %}", "{{ 1 + 'a' }}", "{{ ''.__class__.x.y }}"])
+def test_a_chat_template_that_cannot_be_filled_is_told(text):
+    _, family = MAKERS["qwen2_vl"]()
+    family.tokenizer.chat_template = text
+    with pytest.raises(ValueError, match=r"template cannot be filled .*; get chat_template\.jinja"):
+        prompts.description(family, family.grid(108, 108), "a cat")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("chat_template.json", content) for content in (b"{", b"[1]", b"7", b"[" * 100000)),
+        ("processor_config.json", b"null"),
+        ("chat_template.jinja", b"\xff"),
+    ],
+)
+def test_a_damaged_chat_template_is_named(tmp_path, name, content):
     save(tmp_path, *MAKERS["qwen2_vl"]())
     (tmp_path / "chat_template.jinja").unlink()
-    (tmp_path / "chat_template.json").write_text("{")
-    with pytest.raises(ValueError, match=r"chat_template\.json: not JSON .*; get it anew"):
-        load_family(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}: not JSON or not UTF-8 .*; get it anew"):
+        chat_template(tmp_path)
 
 
 def test_an_image_token_that_the_tokenizer_lacks_is_the_next(tmp_path, monkeypatch):

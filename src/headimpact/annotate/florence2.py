@@ -9,7 +9,7 @@ from transformers import (
     Florence2Processor,
 )
 
-from headimpact.models.weights import load_weights
+from headimpact.models.weights import load_weights, read_checkpoint
 
 TASK = "<CAPTION_TO_PHRASE_GROUNDING>"  # section 3
 BINS = 1000  # a side's, one location token each
@@ -100,6 +100,6 @@ def _processor(folder):
     told, _ = Florence2Processor.get_processor_dict(folder)
     # a checkpoint that does not say which phrases are none keeps them all
     told["post_processor_config"] = told.get("post_processor_config") or {"phrase_grounding": {}}
-    images = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    images = read_checkpoint(AutoImageProcessor, folder, backend="pil")
+    tokenizer = read_checkpoint(AutoTokenizer, folder)
     return Florence2Processor.from_args_and_dict([images, tokenizer], told)

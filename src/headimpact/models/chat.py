@@ -18,7 +18,12 @@ class ChatFamily(Family):
             raise ValueError(
                 "the checkpoint has no chat template; put its chat_template.jinja in its folder"
             )
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        try:
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except Exception as error:  # of Jinja, by what is damaged
+            raise ValueError(
+                f"the chat template cannot be filled ({error}); get chat_template.jinja anew"
+            ) from error
         if text.count(self.image_text) != 1:
             raise ValueError(f"the chat template does not write {self.image_text} for an image")
         return text.replace(self.image_text, self.placeholder(grid))
@@ -31,14 +36,18 @@ def chat_template(folder):
     checkpoint's age; a tokenizer knows the first of these files alone, and its own configuration.
     """
     folder = Path(folder)
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    for name in ("chat_template.json", "processor_config.json"):
-        if (folder / name).is_file():
-            try:
-                told = json.loads((folder / name).read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{folder / name}: not JSON ({error}); get it anew") from error
-            if told.get("chat_template"):
-                return told["chat_template"]
+    for name in ("chat_template.jinja", "chat_template.json", "processor_config.json"):
+        if not (folder / name).is_file():
+            continue
+        try:
+            told = (folder / name).read_text(encoding="utf-8")
+            if name == "chat_template.jinja":
+                return told
+            told = dict(json.loads(told))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{folder / name}: not JSON or not UTF-8 ({error}); get it anew"
+            ) from error
+        if told.get("chat_template"):
+            return told["chat_template"]
     return None

@@ -13,7 +13,7 @@ from headimpact.models.chat import chat_template
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
 from headimpact.models.qwen2_vl import Qwen2VL
-from headimpact.models.weights import load_weights
+from headimpact.models.weights import load_weights, read_checkpoint
 
 FAMILIES = {family.model_type: family for family in (PaliGemma2, Qwen2VL, Idefics3)}
 
@@ -21,12 +21,12 @@ FAMILIES = {family.model_type: family for family in (PaliGemma2, Qwen2VL, Idefic
 def load_family(folder):
     """The Family of a checkpoint's folder: configuration, tokenizer, image processor.
 
-    Raises ValueError if no file of headimpact.models knows its model type, or if configuration
-    and tokenizer do not belong together.
+    Raises ValueError if no file of headimpact.models knows its model type, if one of its files
+    cannot be read, or if configuration and tokenizer do not belong together.
     """
-    config = AutoConfig.from_pretrained(folder)
+    config = read_checkpoint(AutoConfig, folder)
     family = family_of(config, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = read_checkpoint(AutoTokenizer, folder)
     tokenizer.chat_template = chat_template(folder) or tokenizer.chat_template
     # as the family's own processor does where a tokenizer does not bring it
     tokenizer.add_tokens(AddedToken(family.image_text, normalized=False, special=True))
@@ -36,7 +36,7 @@ def load_family(folder):
             f"as config.json says; get the checkpoint's own tokenizer"
         )
     # the PIL backend computes the same on every machine and needs no torchvision
-    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    processor = read_checkpoint(AutoImageProcessor, folder, backend="pil")
     return family(config, tokenizer, processor)
 
 
@@ -75,10 +75,10 @@ def count_parameters(configuration):
     configuration: a checkpoint's folder or its config.json. Returns the model on torch's meta
     device, with tied weights, and these counts (dict).
     """
-    config = AutoConfig.from_pretrained(configuration)
+    config = read_checkpoint(AutoConfig, configuration)
     family_of(config, configuration)
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     model.tie_weights()
     text = config.get_text_config()
     return model, {
