@@ -77,7 +77,7 @@ def _scenes(counts):
     scenes.write(Path(root), int(1.2 * wanted) + 20, 2511, LOOK)
     folder = CocoFolder(root, "scenes")
     images = draw_images(folder.captions(), int(1.1 * wanted) + 10, 0)
-    images = images.assign(annotator="instances")
+    images = images.assign(annotator="instances", sha256="")
     annotations, dropped = annotate(folder, images, "{article} {category}")
     told = dict.fromkeys(SPLITS, "instances")
     limits = {**dict.fromkeys(SPLITS, 1), "impact": None}

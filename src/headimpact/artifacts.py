@@ -30,6 +30,7 @@ _IMAGE = [
     ("file_name", pa.string()),
     ("width", pa.int64()),
     ("height", pa.int64()),
+    ("sha256", pa.string()),  # of the image's file when it was drawn; none where there is none
     ("caption_id", pa.int64()),
     ("caption", pa.string()),
 ]

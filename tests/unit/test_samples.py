@@ -24,7 +24,7 @@ def tables(count, areas=(1,)):
         | {"caption_id": i, "caption": "a"}
         for i in range(count)
     )
-    images = draw_images(captions, count, 0).assign(annotator="instances")
+    images = draw_images(captions, count, 0).assign(annotator="instances", sha256="")
     boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)
     annotations = pd.DataFrame(
         {"image_id": i, "description": f"{number}", **boxes, "confidence": 1.0}
@@ -179,7 +179,7 @@ def mixed(released, lost, others=0, sizes=None, by=MIXED, spare=0.5):
     """
     pools = {"release": captions(range(released)), "florence2_sam2": captions(range(999))}
     sizes = sizes or {**SIZES, "impact": released}
-    images = draw_study(pools, sizes, by, spare, 0)
+    images = draw_study(pools, sizes, by, spare, 0).assign(sha256="")
     gone = {*images["image_id"].head(lost), *images["image_id"].tail(others)}
     mask = encode(np.ones((4, 6), bool))
     boxes = dict.fromkeys(("x0", "y0", "x1", "y1"), 0.0)

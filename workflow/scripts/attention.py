@@ -3,19 +3,23 @@ from job import job
 from headimpact import artifacts
 from headimpact.attend import attend
 from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.unchanged import check_unchanged
 from headimpact.models.load import load
 from headimpact.models.locate import locate
 
 with job(snakemake):
     params = snakemake.params
+    samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'")
+    mine = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
+    images = CocoFolder(**params.root)
+    check_unchanged(images, mine)
     folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
     model, family = load(folder, identity)
-    samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'")
     table = attend(
         model,
         family,
-        CocoFolder(**params.root),
-        samples.iloc[int(snakemake.wildcards.shard) :: params.shards],
+        images,
+        mine,
         artifacts.read(snakemake.input.objects, "objects"),
         params.batch,
         params.one_pass,

@@ -5,6 +5,7 @@ from job import job
 
 from headimpact import adapters, artifacts
 from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.unchanged import check_unchanged
 from headimpact.evaluate import evaluate, questions
 from headimpact.models.load import load
 from headimpact.models.locate import locate
@@ -18,6 +19,8 @@ with job(snakemake):
     asked = questions(samples, objects, annotations, dataset["description"], params.seed)
     # the questions are drawn over all of the split, whatever a shard holds of it
     samples = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
+    images = CocoFolder(**params.root)
+    check_unchanged(images, samples)
     mine = objects["sample_id"].isin(samples["sample_id"])
     trained = iter(snakemake.input.adapters)
     runs = {
@@ -31,7 +34,7 @@ with job(snakemake):
     rows = evaluate(
         model,
         family,
-        CocoFolder(**params.root),
+        images,
         samples,
         objects[mine],
         [question for question, here in zip(asked, mine, strict=True) if here],

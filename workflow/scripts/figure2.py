@@ -3,6 +3,7 @@ from job import job
 from headimpact import artifacts, figures
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode
+from headimpact.dataset.unchanged import check_unchanged
 from headimpact.impact import mask_tokens
 from headimpact.models.load import load_family
 from headimpact.models.locate import locate
@@ -22,7 +23,9 @@ with job(snakemake):
     size = int(sample["width"]), int(sample["height"])
     folder, _ = locate(params.model, snakemake.input.get("checkpoint"))
     grid = load_family(folder).grid(*size)
-    image = CocoFolder(**params.root).image(sample["file_name"])
+    images = CocoFolder(**params.root)
+    check_unchanged(images, samples.loc[[item["sample_id"]]])
+    image = images.image(sample["file_name"])
     title = f"“{item['description']}” on the token grid of {params.title}"
     mask = decode(item["mask"], size[1], size[0])
     figure = figures.figure2(

@@ -8,6 +8,7 @@ from job import job
 from headimpact import adapters, artifacts, features
 from headimpact.batches import make_items
 from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.unchanged import check_unchanged
 from headimpact.finetune import finetune
 from headimpact.layers import choose, layer_scores
 from headimpact.models.load import load
@@ -29,7 +30,9 @@ with job(snakemake):
     known = features.read(Path(kept).with_suffix("")) if kept else {}
     # all of them where none are kept, or no longer
     missing = mine[~mine["sample_id"].isin(known)]
-    for sample, tensor in features.compute(model, family, CocoFolder(**params.root), missing):
+    images = CocoFolder(**params.root)
+    check_unchanged(images, missing)
+    for sample, tensor in features.compute(model, family, images, missing):
         known[sample.sample_id] = tensor.cpu()
     splits = {
         split: make_items(family, known, theirs, objects) for split, theirs in mine.groupby("split")

@@ -4,10 +4,12 @@ from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.release import Release
 from headimpact.dataset.samples import draw_study, split_sizes
+from headimpact.dataset.unchanged import digests
 
 with job(snakemake):
     params = snakemake.params
-    captions = CocoFolder(**params.root).captions()
+    folder = CocoFolder(**params.root)
+    captions = folder.captions()
     pools = {}
     if "release" in params.annotators.values():
         # the release says which caption was drawn; the dataset knows the images' sizes
@@ -21,6 +23,7 @@ with job(snakemake):
     sampling = params.sampling
     sizes = split_sizes(sampling["images"], sampling["proportions"])
     images = draw_study(pools, sizes, params.annotators, sampling["spare"], sampling["seed"])
+    images["sha256"] = digests(folder, images["file_name"])
     artifacts.write(
         snakemake.output.images, "images", images, seed=sampling["seed"], code=params.code
     )

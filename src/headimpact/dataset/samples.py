@@ -60,7 +60,7 @@ def draw_study(pools, sizes, annotators, spare, seed):
     pools: {annotator: its captions, as for draw_images}, in the order in which they are drawn
     from; no image of an earlier pool is drawn from a later one. sizes: images a split.
     annotators: {split: annotator}. spare: further images, as a share, for those that drop out.
-    Returns a table of kind "images".
+    Returns a table of kind "images", without its sha256.
     """
     drawn, taken = [], set()
     for annotator, captions in pools.items():
@@ -76,7 +76,8 @@ def draw_study(pools, sizes, annotators, spare, seed):
         count = min(math.ceil(wanted * (1 + spare)), there)
         drawn.append(draw_images(own, count, seed).assign(annotator=annotator))
         taken |= set(captions["image_id"])
-    return pd.concat(drawn, ignore_index=True)[SCHEMAS["images"].names]
+    columns = [name for name in SCHEMAS["images"].names if name != "sha256"]
+    return pd.concat(drawn, ignore_index=True)[columns]
 
 
 def make_samples(
