@@ -8,6 +8,7 @@ include: "workflow/common/studies.smk"
 include: "workflow/common/datasets.smk"
 include: "workflow/common/checkpoints.smk"
 include: "workflow/common/setups.smk"
+include: "workflow/common/provenance.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/annotate.smk"
@@ -33,4 +34,9 @@ onstart:
 
 
 onsuccess:
+    write_provenance()
     report_study()
+
+
+onerror:
+    write_provenance()

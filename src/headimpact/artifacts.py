@@ -4,6 +4,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -104,7 +106,8 @@ def write(path, kind, table, **provenance):
 def write_parts(path, kind, parts, **provenance):
     """The same for a table that comes in parts (an iterable), of which one is held at a time."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    recorded = json.dumps({"kind": kind, "versions": versions, **provenance}, sort_keys=True)
+    record = {"kind": kind, "versions": versions, "machine": _machine(), **provenance}
+    recorded = json.dumps(record, sort_keys=True)
     schema = SCHEMAS[kind].with_metadata({"headimpact": recorded})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,16 @@ def write_parts(path, kind, parts, **provenance):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _machine():
+    """On what this process runs; a GPU is named if it has been used."""
+    told = {"python": platform.python_version(), "system": platform.system()}
+    told["processor"] = platform.machine()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        told["gpu"] = torch.cuda.get_device_name()
+    return told
 
 
 def _checked(path, schema, part):

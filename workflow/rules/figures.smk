@@ -18,6 +18,8 @@ rule figure2:
         png="results/{study}/figure2.png",
     log:
         "results/{study}/logs/figure2.log",
+    benchmark:
+        "results/{study}/benchmarks/figure2.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -47,6 +49,8 @@ rule figure:
         png="results/{study}/figure{number}.png",
     log:
         "results/{study}/logs/figure{number}.log",
+    benchmark:
+        "results/{study}/benchmarks/figure{number}.tsv"
     wildcard_constraints:
         number="4|5",
     conda:

@@ -48,6 +48,8 @@ rule table2:
         ),
     log:
         "results/{study}/logs/table2.log",
+    benchmark:
+        "results/{study}/benchmarks/table2.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -73,6 +75,8 @@ rule table3:
         ),
     log:
         "results/{study}/logs/table3.log",
+    benchmark:
+        "results/{study}/benchmarks/table3.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -104,6 +108,8 @@ rule table4:
         labels="results/{study}/table4_labels.csv",
     log:
         "results/{study}/logs/table4.log",
+    benchmark:
+        "results/{study}/benchmarks/table4.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -140,6 +146,8 @@ rule comparison:
         ),
     log:
         "results/{study}/logs/comparison.log",
+    benchmark:
+        "results/{study}/benchmarks/comparison.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1

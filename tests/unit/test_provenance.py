@@ -1,0 +1,72 @@
+"""What is gathered of a study's files, and what of them is damaged."""
+
+import hashlib
+
+import pytest
+
+from headimpact import artifacts
+from headimpact.provenance import gather
+
+STUDY = {"training": {"seed": 3, "epochs": 2}, "layer_seed": 5, "dataset": {"seed": 7}}
+MODEL = {"checkpoint": "a/b", "commit": "c0ffee", "dtype": "float32", "device": "cpu"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    sample = {"sample_id": 0, "image_id": 1, "file_name": "x", "width": 2, "height": 3}
+    sample |= {"caption_id": 0, "caption": "a", "split": "test", "annotator": "instances"}
+    sample.pop("annotator")
+    samples = [{**sample, "sample_id": n, "sha256": digest} for n, digest in enumerate("ab")]
+    artifacts.write(tmp_path / "samples.parquet", "samples", samples, code="s")
+    row = {"object_id": 1, "layer": 0, "head": 0, "attended": b"1"}
+    for shard in range(2):
+        path = tmp_path / f"qwen/attended/{shard}.parquet"
+        artifacts.write(path, "attended", [row], model=MODEL, code=f"a{shard}")
+    (tmp_path / "table1.csv").write_text("a\n1\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/table1.csv").write_text("no result")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/qwen.attention.0.tsv").write_text("s\tmax_rss\n4.5\t400.25\n")
+    (tmp_path / "benchmarks/table1.tsv").write_text("s\tmax_rss\n0.1\tNA\n")
+    return tmp_path
+
+
+def test_everything_that_a_result_rests_on_is_told(folder):
+    told = gather(folder, STUDY, {"zips/val2017.zip": "md5"})
+    assert told["configuration"] == STUDY
+    assert told["seeds"] == {"training.seed": 3, "layer_seed": 5, "dataset.seed": 7}
+    assert set(told["versions"]) == set(artifacts.PACKAGES)
+    assert told["checkpoints"] == [MODEL]
+    assert told["data"]["images"] == 2
+    assert told["data"]["sha256"] == hashlib.sha256(b"ab").hexdigest()
+    assert told["data"]["downloads"] == {"zips/val2017.zip": "md5"}
+    assert told["rules"] == {
+        "qwen.attention.0": {"seconds": 4.5, "peak_mb": 400.25},
+        "table1": {"seconds": 0.1, "peak_mb": None},
+    }
+    assert told["code"]["qwen/attended/1.parquet"] == "a1"
+    assert told["files"]["table1.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
+    assert set(told["files"]) == {"table1.csv", "samples.parquet"} | {
+        f"qwen/attended/{shard}.parquet" for shard in range(2)
+    }
+    assert told["damaged"] == {}
+
+
+def test_two_versions_are_both_told(folder, monkeypatch):
+    monkeypatch.setattr(artifacts.importlib.metadata, "version", lambda name: f"{name} 0")
+    artifacts.write(folder / "x.parquet", "dropped", [], code="x")
+    versions = gather(folder, STUDY, {})["versions"]
+    assert len(versions["torch"]) == 2 and versions["torch"][1] == "torch 0"
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "qwen/attended/0.parquet"])
+def test_a_damaged_file_is_told_and_the_rest_all_the_same(folder, name):
+    (folder / name).write_bytes(b"nothing")
+    told = gather(folder, STUDY, {})
+    assert list(told["damaged"]) == [name] and "run again" in told["damaged"][name]
+    assert told["code"]["qwen/attended/1.parquet"] == "a1"
+
+
+def test_a_study_of_which_nothing_is_there_yet(tmp_path):
+    told = gather(tmp_path, STUDY, {})
+    assert told["files"] == told["rules"] == told["versions"] == {}
