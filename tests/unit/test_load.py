@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import load, load_family, load_model
 from headimpact.models.locate import locate
+from headimpact.models.sums import check_sums, write_sums
 
 ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
 IDENTITY = {**ENTRY, "dtype": "float32", "device": "cpu"}
@@ -110,3 +111,36 @@ def test_damaged_weights_are_told_in_a_line(folder, spoil):
     with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*anew") as error:
         load_model(folder)
     assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_is_not_its_maker_s_is_named(folder):
+    entry = {**ENTRY, "checkpoint": str(folder), "device": "cpu", "dtype": "auto"}
+    locate(entry)
+    write_sums(folder)
+    locate(entry)
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors: not as .*SHA256SUMS has it; get the"
+    ):
+        locate(entry)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors: not as "):
+        locate(entry)
+
+
+@pytest.mark.parametrize("line", ["", "0000  ../model.safetensors", "nothing", "\0  a"])
+def test_sums_that_are_none_are_told(folder, line):
+    (folder / "SHA256SUMS").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r": not as .*SHA256SUMS has it"):
+        check_sums(folder)
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_the_miniatures_are_as_they_were_made(name):
+    folder = Path(__file__).parents[2] / "resources/miniature" / name
+    told = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    assert told == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    check_sums(folder)

@@ -52,7 +52,6 @@ rule annotate_florence2_sam2:
         shards=part("annotator", "shards"),
         grounder=annotator_checkpoint("grounder"),
         segmenter=annotator_checkpoint("segmenter"),
-        batch=part("annotator", "batch"),
         code=meaning("annotate_florence2_sam2"),
     script:
         "../scripts/annotate_florence2_sam2.py"

@@ -24,7 +24,6 @@ rule attention:
         root=dataset_root,
         model=checkpoint_of,
         shards=part("impact", "shards"),
-        batch=part("impact", "batch"),
         one_pass=part("shortcuts", "one_pass"),
         code=meaning("attention"),
     script:

@@ -21,7 +21,8 @@ with job(snakemake):
         mine,
         Grounder(grounder, grounds["device"]),
         Segmenter(segmenter, segments["device"]),
-        params.batch,
+        # no param: how many at once changes no result
+        snakemake.config["studies"][snakemake.wildcards.study]["annotator"]["batch"],
     )
     record = {
         "annotator": "florence2_sam2",

@@ -21,7 +21,8 @@ with job(snakemake):
         images,
         mine,
         artifacts.read(snakemake.input.objects, "objects"),
-        params.batch,
+        # no param: how many at once changes no result
+        snakemake.config["studies"][snakemake.wildcards.study]["impact"]["batch"],
         params.one_pass,
     )
     artifacts.write_parts(

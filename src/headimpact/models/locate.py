@@ -2,6 +2,7 @@
 
 from headimpact.fetch.hub import fetched_folder
 from headimpact.models.load import device_of, dtype_of
+from headimpact.models.sums import check_sums
 
 
 def locate(entry, fetched=None):
@@ -9,11 +10,13 @@ def locate(entry, fetched=None):
 
     entry: checkpoint (a folder or a hub id), revision, digest, dtype and device. fetched: for a
     hub id, the file that tells what was fetched. "auto" is resolved to this machine's dtype and
-    device, a hub's revision to its commit. Raises ValueError if the checkpoint is not there.
+    device, a hub's revision to its commit. Raises ValueError if the checkpoint is not there, or is
+    not what its folder's SHA256SUMS says.
     """
     device = device_of(entry["device"])
     identity = {**entry, "device": device, "dtype": dtype_of(entry["dtype"], device)}
     if not fetched:
+        check_sums(entry["checkpoint"])
         return entry["checkpoint"], identity
     folder, identity["commit"] = fetched_folder(fetched)
     return str(folder), identity
