@@ -17,6 +17,9 @@ PARTS = (
 )
 
 
+ALL = ("paligemma2", "qwen2_vl", "idefics3")
+
+
 class Project:
     """A copy of the workflow in a folder of its own, with a configuration of the test's."""
 

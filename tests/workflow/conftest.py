@@ -1,6 +1,6 @@
 import pytest
 import torch
-from projects import Project
+from projects import ALL, Project, tiny
 
 from headimpact.miniature.checkpoints import MAKERS, save
 
@@ -23,3 +23,17 @@ def project(tmp_path_factory):
         return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(project, checkpoints):
+    """All tables and figures of three random models, made once; tests leave it as it was.
+
+    Beside it the study `other`, of one model, with its Head Impact alone.
+    """
+    told = tiny(checkpoints, *ALL)
+    told["studies"]["other"] = tiny(checkpoints, "qwen2_vl")["studies"]["tiny"]
+    made = project(told)
+    made.output = made.run()
+    made.run("results/other/table2.csv")
+    return made

@@ -1,25 +1,12 @@
 """The whole graph on a very small study: what it makes, and what a change makes it do again."""
 
-import copy
-
 import pandas as pd
-import pytest
 import torch
 from PIL import Image
-from projects import tiny
+from projects import ALL, tiny
 from safetensors.torch import load_file
 
 from headimpact import artifacts
-
-ALL = ("paligemma2", "qwen2_vl", "idefics3")
-
-
-@pytest.fixture(scope="module")
-def finished(project, checkpoints):
-    """All tables and figures of three random models, made once."""
-    made = project(tiny(checkpoints, *ALL))
-    made.output = made.run()
-    return made
 
 
 def test_all_tables_and_figures_are_there(finished):
@@ -93,58 +80,8 @@ def test_the_same_seed_gives_the_same_tables(finished, project, checkpoints):
         pd.testing.assert_frame_equal(mine, second, check_exact=True)
 
 
-TUNED = {"finetune", "evaluate", "table4", "default_table"}
-IMPACT = {*TUNED, "impact", "table2", "table3", "figure2", "figure", "default_figure"}
-
-
-@pytest.mark.parametrize(
-    ("keys", "value", "rules"),
-    [
-        (("lora", "rank"), 4, {*TUNED, "parameters", "default_table"}),
-        (("training", "learning_rate"), 0.01, TUNED),
-        (("setups", "top-2", "training"), {"epochs": 2}, TUNED),
-        (("impact", "mask_share"), 0.25, IMPACT),
-        (("evaluation", "answer_probability"), "vocabulary", {"table4", "default_table"}),
-        (("evaluation", "seed"), 3, {"evaluate", "table4", "default_table"}),
-        (("shortcuts", "one_pass"), False, {"attention", *IMPACT} - {"figure2"}),
-        (("shortcuts", "few_logits"), False, TUNED),
-        (("shortcuts", "kept_features"), False, TUNED),
-        (("title",), "another title", set()),
-    ],
-)
-def test_a_changed_key_reruns_what_depends_on_it(finished, keys, value, rules):
-    before = copy.deepcopy(finished.config)
-    changed = copy.deepcopy(before)
-    place = changed["studies"]["tiny"]
-    for key in keys[:-1]:
-        place = place.setdefault(key, {})
-    place[keys[-1]] = value
-    try:
-        finished.configure(changed)
-        assert set(finished.planned()) - {"all"} == rules
-    finally:
-        finished.configure(before)
-
-
-def test_one_setup_alone_is_trained_anew(finished):
-    before = copy.deepcopy(finished.config)
-    changed = copy.deepcopy(before)
-    changed["studies"]["tiny"]["setups"]["top-2"]["training"] = {"learning_rate": 0.002}
-    try:
-        finished.configure(changed)
-        assert finished.planned()["finetune"] == 3
-        changed = copy.deepcopy(before)
-        changed["studies"]["tiny"]["setups"]["full"] = {"layers": "all"}
-        finished.configure(changed)
-        planned = finished.planned()
-        assert (planned["finetune"], planned["evaluate"]) == (3, 3)
-        assert not {"features", "attention", "impact"} & planned.keys()
-    finally:
-        finished.configure(before)
-
-
 def test_image_features_are_kept_only_while_a_study_trains(finished):
-    assert len(list(finished.folder.glob("results/tiny/*/features.json"))) == 3
+    assert len(list(finished.folder.glob("results/tiny/*/features.json"))) == len(ALL)
     assert not list(finished.folder.glob("results/tiny/*/features/*"))
 
 
@@ -178,19 +115,3 @@ def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, proje
             if "model" in first:
                 first = first.set_index("model").loc[second["model"].unique()].reset_index()
             pd.testing.assert_frame_equal(first[second.columns], second, rtol=1e-3)
-
-
-def test_code_counts_by_what_it_means(finished):
-    source = finished.folder / "src/headimpact/impact.py"
-    text = source.read_text()
-    try:
-        source.write_text("# a comment\n" + text.replace("What equals the mean", "Equal values"))
-        for path in (finished.folder / "src").rglob("*.py"):
-            path.touch()
-        assert finished.planned() == {}
-        source.write_text(text.replace("attention > attention.mean", "attention < attention.mean"))
-        planned = set(finished.planned())
-        assert {"attention", "impact", "finetune"} <= planned
-        assert not planned & {"scenes", "images", "annotate_instances", "samples", "tokens"}
-    finally:
-        source.write_text(text)

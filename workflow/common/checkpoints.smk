@@ -59,6 +59,10 @@ def first_model(wildcards):
     return next(iter(part("models")(wildcards).values()))
 
 
+def first_tokens(wildcards):
+    return f"results/{wildcards.study}/{models_of(wildcards)[0]}/tokens.parquet"
+
+
 def first_checkpoint(wildcards):
     return checkpoint_params(first_model(wildcards), "cpu")
 

@@ -52,9 +52,16 @@ def layers_of_models(wildcards):
     ]
 
 
-def counted_setups(wildcards):
-    """What of the setups decides how many parameters one of them trains."""
-    return [choice_of(setup) for setup in part("setups")(wildcards).values()]
+def counted_layers(wildcards):
+    """How many layers the adapter of table 5 trains: the first top setup's; None for all."""
+    setups = part("setups")(wildcards).values()
+    return next((setup["count"] for setup in setups if setup["layers"] == "top"), None)
+
+
+def layer_seed_of_setup(wildcards):
+    """The seed that draws a setup's layers, for those alone that are drawn."""
+    drawn = layers_of_setup(wildcards)["layers"] == "random"
+    return study_of(wildcards)["layer_seed"] if drawn else None
 
 
 def scores_if_needed(wildcards):

@@ -6,7 +6,7 @@ rule figure2:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        tokens=of_models("tokens.parquet"),
+        tokens=first_tokens,
         checkpoint=fetched_first_model,
     output:
         svg=report(

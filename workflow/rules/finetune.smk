@@ -55,7 +55,7 @@ rule finetune:
         root=dataset_root,
         model=checkpoint_of,
         setup=layers_of_setup,
-        layer_seed=part("layer_seed"),
+        layer_seed=layer_seed_of_setup,
         lora=part("lora"),
         shortcuts=training_shortcuts,
         training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),

@@ -29,7 +29,7 @@ rule parameters:
         runtime=10,
     params:
         models=counted_models,
-        setups=counted_setups,
+        layers=counted_layers,
         lora=part("lora"),
         code=meaning("parameters"),
     script:

@@ -12,7 +12,7 @@ with job(snakemake):
     params = snakemake.params
     samples = artifacts.read(snakemake.input.samples, "samples").set_index("sample_id")
     objects = artifacts.read(snakemake.input.objects, "objects").set_index("object_id")
-    tokens = artifacts.read(snakemake.input.tokens[0], "tokens")
+    tokens = artifacts.read(snakemake.input.tokens, "tokens")
     held = [mask_tokens(row, params.mask_share).sum() for row in tokens["coverage"]]
     # the object of middling size among those that a token holds: neither a speck nor a backdrop
     ranked = sorted(range(len(held)), key=held.__getitem__)

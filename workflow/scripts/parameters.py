@@ -7,7 +7,6 @@ from headimpact.tables import table1, table5
 
 with job(snakemake):
     params = snakemake.params
-    top = next((setup for setup in params.setups if setup["layers"] == "top"), None)
     sizes, trainable = {}, {}
     for entry in params.models:
         source = entry["configuration"]
@@ -15,7 +14,7 @@ with job(snakemake):
             source, _ = locate(entry, entry["fetched"])
         model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
-        layers = range(top["count"] if top else counts["layers"])
+        layers = range(params.layers or counts["layers"])
         adapted = add_adapter(model, family_of(model.config, source), layers, params.lora)
         trained, total = adapted.get_nb_trainable_parameters()
         trainable[entry["title"]] = {"total": total, "trainable": trained}
