@@ -47,6 +47,16 @@ class Project:
 
         It may connect to nothing; with `self.servers`, an environment, to servers of the test.
         """
+        return subprocess.run(**self._call(arguments), capture_output=True, text=True)
+
+    def start(self, *arguments):
+        """A run that goes on beside the test, in a session of its own; its output in output.txt."""
+        with (self.folder / "output.txt").open("w") as output:
+            return subprocess.Popen(
+                **self._call(arguments), stdout=output, stderr=output, start_new_session=True
+            )
+
+    def _call(self, arguments):
         mine = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HEADIMPACT_"))}
         environment = {
             **mine,
@@ -55,13 +65,8 @@ class Project:
             "HEADIMPACT_CONNECTIONS": str(self.connections),
             **({"HEADIMPACT_LOOPBACK": "1", **self.servers} if self.servers else {}),
         }
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        return {"args": command, "cwd": self.folder, "env": environment}
 
     def run(self, *targets):
         done = self.snakemake("--cores", "2", *targets)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -100,11 +101,11 @@ def write(path, kind, table, **provenance):
     provenance: what else to record beside the package versions (str, numbers, lists, dicts).
     Raises ValueError if columns are missing, unknown or hold what their type does not admit.
     """
-    write_parts(path, kind, [table], **provenance)
+    write_parts(path, kind, (part for part in [table]), **provenance)
 
 
 def write_parts(path, kind, parts, **provenance):
-    """The same for a table that comes in parts (an iterable), of which one is held at a time."""
+    """The same for a table that comes in parts (a generator), of which one is held at a time."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     record = {"kind": kind, "versions": versions, "machine": _machine(), **provenance}
     recorded = json.dumps(record, sort_keys=True)
@@ -113,7 +114,8 @@ def write_parts(path, kind, parts, **provenance):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as file:
+        # a generator ends with its writer, or it would with the interpreter, and with a traceback
+        with closing(parts), pq.ParquetWriter(partial, schema, compression="zstd") as file:
             for part in parts:
                 file.write_table(_checked(path, schema, part))
             file.add_key_value_metadata({"headimpact.sha256": UNSEALED})

@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice, zip_longest
 from pathlib import Path
 
@@ -51,10 +52,11 @@ def write(folder, computed):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     images = size = 0
-    while several := list(islice(computed, TOGETHER)):
-        path = folder / f"{images}.safetensors"
-        save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in several}, path)
-        images, size = images + len(several), size + path.stat().st_size
+    with closing(computed):
+        while several := list(islice(computed, TOGETHER)):
+            path = folder / f"{images}.safetensors"
+            save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in several}, path)
+            images, size = images + len(several), size + path.stat().st_size
     return images, size
 
 

@@ -127,7 +127,7 @@ def test_shards_are_joined_in_order(tmp_path):
 def test_a_table_in_parts_is_whole_or_not_there(tmp_path):
     path = tmp_path / "a.parquet"
     row = {"image_id": 1, "file_name": "a", "reason": "b"}
-    artifacts.write_parts(path, "dropped", iter([[row], [], [row, row]]), seed=3)
+    artifacts.write_parts(path, "dropped", (part for part in [[row], [], [row, row]]), seed=3)
     assert artifacts.read(path, "dropped").to_dict("records") == [row] * 3
     assert artifacts.provenance(path)["seed"] == 3
 

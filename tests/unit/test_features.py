@@ -31,8 +31,8 @@ def test_kept_features_are_those_of_each_image(made, photo, tmp_path, monkeypatc
     assert [sample.sample_id for sample, _ in computed] == [7, 3, 5]
     monkeypatch.setattr(features, "TOGETHER", 2)
     folder = tmp_path / "kept"
-    features.write(folder, iter(computed[1:]))  # others take its place
-    images, size = features.write(folder, iter(computed))
+    features.write(folder, (one for one in computed[1:]))  # others take its place
+    images, size = features.write(folder, (one for one in computed))
     assert images == 3 and size == sum(path.stat().st_size for path in folder.iterdir())
     assert sorted(path.name for path in folder.iterdir()) == ["0.safetensors", "2.safetensors"]
     kept = features.read(folder)
@@ -61,7 +61,7 @@ def test_no_samples_are_no_features(made, photo):
 @pytest.mark.parametrize("keep", [0, 6, 100, -1])
 def test_a_damaged_file_is_named(tmp_path, keep):
     path = tmp_path / "0.safetensors"
-    features.write(tmp_path, iter([(SimpleNamespace(sample_id=1), torch.zeros(4, 8))]))
+    features.write(tmp_path, (one for one in [(SimpleNamespace(sample_id=1), torch.zeros(4, 8))]))
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"0\.safetensors: damaged .*delete it"):
         features.read(tmp_path)

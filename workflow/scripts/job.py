@@ -2,10 +2,11 @@
 
 import errno
 import gc
+import io
 import os
 import sys
 import traceback
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 # this checkout's package, whatever else is installed
@@ -23,6 +24,21 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 gc.disable()
 
 
+class _Log(io.TextIOWrapper):
+    """The rule's log; a full disk ends a job where a result has no room, not where progress has."""
+
+    def __init__(self, path):
+        # closed by the process's end alone: a bar that an error left open writes its last line then
+        raw = io.FileIO(path, "w")
+        super().__init__(raw, encoding="utf-8", write_through=True)
+
+    def write(self, text):
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+
 @contextmanager
 def job(snakemake):
     """Progress into the rule's log, the rule's threads for torch, an error as one line."""
@@ -30,23 +46,19 @@ def job(snakemake):
     gc.enable()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
-    # closed by hand, since on a full disk that fails, too
-    log = Path(snakemake.log[0]).open("w", encoding="utf-8")  # noqa: SIM115
-    try:
-        with redirect_stderr(log), redirect_stdout(log):
+    log = _Log(snakemake.log[0])
+    with redirect_stderr(log), redirect_stdout(log):
+        try:
             yield
-    except Exception as error:
-        message = _one_line(error, snakemake.output[0])
-        if message is None:
-            traceback.print_exc(file=log)
-            raise
-        # the log may be what there is no room for
-        with suppress(OSError):
-            print(f"{snakemake.rule}: {message}", file=log)
-        raise SystemExit(f"{snakemake.rule}: {message}") from None
-    finally:
-        with suppress(OSError):
-            log.close()
+            return
+        except Exception as error:
+            message = _one_line(error, snakemake.output[0])
+            if message is None:
+                traceback.print_exc()
+                raise
+            message = f"{snakemake.rule}: {message}"
+            print(message)
+    raise SystemExit(message)
 
 
 def _one_line(error, output):
