@@ -1,6 +1,9 @@
 # The graph of headimpact. The path selects the study: results/{study}/table4.csv
 
 
+include: "workflow/common/plain.smk"
+
+
 configfile: "config.yaml"
 
 

@@ -1,13 +1,67 @@
 """What a study of config.yaml asks for, beyond what its schema can say."""
 
 import json
+import math
 import re
 from pathlib import Path
+
+import yaml
 
 # as headimpact.models.load and resources/published have them; neither is read for a look
 MODEL_TYPES = ("idefics3", "paligemma", "qwen2_vl")
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
+MOST_VALUES = 100_000  # of a config.yaml, each counted where an alias repeats it
+
+
+def check_yaml(content):
+    """Raise ValueError, one line with the mend, unless `content` (bytes) is plain YAML.
+
+    To be asked before Snakemake reads it, which makes objects of its tags and, by __use_yte__,
+    runs Python that stands in it.
+    """
+    try:
+        told = yaml.safe_load(content.decode("utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(
+            f"config.yaml: line {line}: {error.problem}; correct it, what holds a sign of YAML's "
+            f"goes in quotes"
+        ) from error
+    except Exception as error:  # of other classes, by which value cannot be what it looks like
+        raise ValueError(f"config.yaml: not YAML in UTF-8 ({error}); correct it") from error
+    if not isinstance(told, dict):
+        raise ValueError("config.yaml: holds no keys; it wants default_study and studies")
+    if "__use_yte__" in told:
+        raise ValueError("config.yaml: __use_yte__: would run code; write what it makes instead")
+    coming, seen = [told], 0
+    while coming:
+        value = coming.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            raise ValueError(f"config.yaml: more than {MOST_VALUES} values; repeat less by *")
+        if isinstance(value, dict):
+            coming += value.values()
+        elif isinstance(value, list):
+            coming += value
+
+
+def check_tree(tree, where=()):
+    """Raise ValueError, one line with the mend, for what a schema of JSON cannot refuse in YAML.
+
+    tree: all of config.yaml. Keys are text and numbers are finite. Whole numbers are made int in
+    place, since 2.0 is an integer for the schema.
+    """
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        path = (*where, str(key))
+        if isinstance(tree, dict) and not isinstance(key, str):
+            raise ValueError(f"config.yaml: {'.'.join(path)}: a key that is no text; quote it")
+        if isinstance(value, dict | list):
+            check_tree(value, path)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"config.yaml: {'.'.join(path)}: {value} is no number; correct it")
+        elif isinstance(value, float) and value.is_integer():
+            tree[key] = int(value)
 
 
 def setup_runs(study):
@@ -41,7 +95,15 @@ def check_study(name, study):
     Checked here is what the schema cannot know: folders that must be there, and keys that
     depend on each other.
     """
-    where = f"config.yaml: studies.{name}"
+    try:
+        _check(f"config.yaml: studies.{name}", study)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ValueError(
+            f"config.yaml: studies.{name}: {error.filename}: {error.strerror}; correct the path"
+        ) from error
+
+
+def _check(where, study):
     _check_dataset(where, study)
     titles = {}
     for model, entry in study["models"].items():
@@ -137,7 +199,7 @@ def _check_checkpoint(where, checkpoint, types):
 def _read_json(where, path):
     try:
         told = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{where}.checkpoint: {path} cannot be read ({error})") from error
     return told if isinstance(told, dict) else {}
 
@@ -147,8 +209,13 @@ def decoder_layers(where, entry):
     folder = entry["configuration"] or entry["checkpoint"]
     if not Path(folder).is_dir():
         return None
-    told = _read_json(where, Path(folder, "config.json"))
-    return {**told, **told.get("text_config", {})}.get("num_hidden_layers")
+    path = Path(folder, "config.json")
+    told = _read_json(where, path)
+    text = told.get("text_config")
+    layers = {**told, **(text if isinstance(text, dict) else {})}.get("num_hidden_layers")
+    if layers is not None and type(layers) is not int:
+        raise ValueError(f"{where}.checkpoint: {path}: num_hidden_layers is {layers!r}; correct it")
+    return layers
 
 
 def _check_setups(where, study):

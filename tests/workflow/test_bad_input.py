@@ -154,11 +154,39 @@ CASES = {
         lambda study: study["models"].update({"my model": study["models"].pop("qwen2_vl")}),
         "a name is of letters, digits, _ and -",
     ),
+    "a name with a line's end": (
+        lambda study: study["setups"].update({"top-3\n": {"layers": "top", "count": 3}}),
+        "'top-3\\n' does not match",
+    ),
+    "a number that is none": (
+        lambda study: study.update(training={"learning_rate": float("nan")}),
+        "studies.tiny.training.learning_rate: nan is no number; correct it",
+    ),
+    "a key that YAML reads as something else": (
+        lambda study: study["setups"].update({False: {"layers": "all"}}),
+        "studies.tiny.setups.False: a key that is no text; quote it",
+    ),
+    "more draws than anyone waits for": (
+        lambda study: study["setups"]["random-2"].update(draws=10**12),
+        "studies.tiny.setups.random-2.draws: 1000000000000 is greater than the maximum of 10000",
+    ),
+    "a path that no system has": (
+        lambda study: study["models"]["qwen2_vl"].update(checkpoint="./" + "x" * 300),
+        "File name too long; correct the path",
+    ),
+    "a title of two lines": (
+        lambda study: (
+            study["models"]["qwen2_vl"].update(title="a\nb"),
+            study["models"].update(other=study["models"]["qwen2_vl"]),
+        ),
+        "studies.tiny.models.other.title: a b is the title of qwen2_vl too; tables tell models",
+    ),
     "a revision that is a path": (
         lambda study: study["models"]["qwen2_vl"].update(revision="refs/pr/3"),
         "studies.tiny.models.qwen2_vl.revision: 'refs/pr/3' does not match",
     ),
 }
+RUNS = "__import__('pathlib').Path('it-ran').touch()"
 TOP_4 = {"top-4": {"layers": "top", "count": 4}}
 
 
@@ -169,6 +197,32 @@ def test_the_key_and_the_mend_are_named(plain, case):
     try:
         plain.configure(with_change(plain, change))
         assert wanted in plain.refused("results/tiny/table4.csv")
+    finally:
+        plain.configure(before)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (
+            f'__use_yte__: true\n"?{RUNS}": {{}}\n',
+            "__use_yte__: would run code; write what it makes",
+        ),
+        (
+            "a: !!python/object/apply:os.mkdir [it-ran]\n",
+            "line 1: could not determine a constructor",
+        ),
+        ("default_study: tiny\nstudies: {tiny: {title: a: b}}\n", "line 2: "),
+        ("", "holds no keys; it wants default_study and studies"),
+    ],
+)
+def test_a_configuration_that_is_no_plain_yaml_is_told_and_runs_nothing(plain, content, wanted):
+    before = plain.config
+    try:
+        whole = (plain.folder / "config.yaml").read_text()
+        (plain.folder / "config.yaml").write_text(content + (whole if "it-ran" in content else ""))
+        assert wanted in plain.refused("results/tiny/table4.csv")
+        assert not (plain.folder / "it-ran").exists()
     finally:
         plain.configure(before)
 

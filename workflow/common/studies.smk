@@ -1,28 +1,20 @@
 # The configuration, checked, and the parts of a study that rules take as params.
 
-import sys
 from functools import cache
-from pathlib import Path
 from shutil import which
 
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-# this checkout's package, whatever else is installed
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-
-from headimpact.config import check_study, one_line
+from headimpact.config import check_study, check_tree, one_line
 from headimpact.fingerprint import fingerprint
 
-
-def stop(message):
-    """End the run with one line."""
-    sys.exit(str(message))
-
-
 try:
+    check_tree(config)
     validate(config, "../schemas/config.schema.yaml")
+except ValueError as error:
+    stop(error)
 except WorkflowError as error:
     stop(one_line(error.__context__))
 
