@@ -1,0 +1,452 @@
+"""Whatever stands in a file that is read: a right answer, or one line that names the file.
+
+HEADIMPACT_FUZZ in the environment is how many examples each test draws anew; without it they are
+few, and the same in every run.
+"""
+
+import copy
+import json
+import os
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from headimpact.annotate import instances as by_instances
+from headimpact.annotate import release as by_release
+from headimpact.artifacts import SCHEMAS
+from headimpact.config import check_study, check_tree, check_yaml, one_line, setup_runs
+from headimpact.dataset import captions, scenes
+from headimpact.dataset.coco import CocoFolder
+from headimpact.dataset.masks import decode, encode, from_segmentation
+from headimpact.dataset.release import Release
+from headimpact.dataset.release import write as write_release
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = int(os.environ.get("HEADIMPACT_FUZZ", 0))
+fuzz = settings(
+    max_examples=EXAMPLES or 60,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=10_000,  # milliseconds
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+    """Nothing that is read may take more than two further gigabytes."""
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + (2 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def told(*names):
+    """What is raised within is one line that names one of `names`."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        assert "\n" not in text and any(str(name) in text for name in names), text
+
+
+@st.composite
+def damaged(draw, whole):
+    """Bytes with up to four of them flipped, replaced, put in, left out or repeated, or cut off."""
+    content = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, max(0, len(content) - 1)))
+        length = draw(st.sampled_from([1, 1, 2, 4, 8, 64]))
+        kind = draw(st.sampled_from(["flip", "write", "insert", "drop", "repeat", "cut"]))
+        if kind == "flip" and content:
+            content[place] ^= 1 << draw(st.integers(0, 7))
+        elif kind in ("write", "insert"):
+            odd = st.sampled_from([b"\0", b"\xff", b"\x7f\xff\xff\xff", b'"', b"[", b"{", b","])
+            new = draw(odd | st.binary(min_size=1, max_size=length))
+            content[place : place + (len(new) if kind == "write" else 0)] = new
+        elif kind == "drop":
+            del content[place : place + length]
+        elif kind == "repeat":
+            content[place:place] = content[place : place + length]
+        else:
+            del content[place:]
+    return bytes(content)
+
+
+ODD_TEXT = ["", "\0", "../x", "/etc/passwd", "a\\b", "a\nb", "x" * 300, "\ud800", "{x.__class__}"]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.integers()
+    | st.sampled_from([1 << 16, 1 << 31, 1 << 63, 10**30, -1, 1.0, 1e300])
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(ODD_TEXT)
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def places(tree, path=()):
+    """The path of every value in a tree."""
+    yield path
+    if isinstance(tree, dict | list):
+        for key in tree if isinstance(tree, dict) else range(len(tree)):
+            yield from places(tree[key], (*path, key))
+
+
+@st.composite
+def changed(draw, tree, values=JSON, keys=None):
+    """A tree with up to three of its values replaced, left out, repeated or put in under a key."""
+    tree = {"": copy.deepcopy(tree)}
+    for _ in range(draw(st.integers(1, 3))):
+        *path, last = draw(st.sampled_from(list(places(tree[""], ("",)))))
+        owner = tree
+        for key in path:
+            owner = owner[key]
+        kind = draw(st.sampled_from(["replace", "replace", "drop", "add"]))
+        if kind == "drop" and path:
+            del owner[last]
+        elif kind == "add" and isinstance(owner[last], dict):
+            owner[last][draw(st.text(max_size=4) if keys is None else keys)] = draw(values)
+        elif kind == "add" and isinstance(owner[last], list):
+            owner[last].append(draw(values | st.sampled_from(owner[last] or [None])))
+        else:
+            owner[last] = draw(values)
+    return tree[""]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Three scenes in COCO's layout, and what the authors' layout makes of their instances."""
+    root = tmp_path_factory.mktemp("kleine Fälle")
+    scenes.write(root / "coco", 3, 1, scenes.Look())
+    folder = CocoFolder(root / "coco", "scenes")
+    images = folder.captions().drop_duplicates("image_id", ignore_index=True)
+    annotations, _ = by_instances.annotate(folder, images, "{category}")
+    write_release(root / "release", images, annotations, "images")
+    return folder, images
+
+
+@contextmanager
+def instead(path, content):
+    """A file with other contents, for as long as this lasts."""
+    before = path.read_bytes()
+    try:
+        path.write_bytes(content)
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def fits(kind, table):
+    """A table that an artifact of this kind can hold."""
+    schema = SCHEMAS[kind]
+    pa.Table.from_pandas(table[schema.names], schema, preserve_index=False)
+
+
+def read_coco(folder):
+    with told(folder.root):
+        images = folder.captions().drop_duplicates("image_id", ignore_index=True)
+        fits("images", images.assign(annotator="instances"))
+        annotations, dropped = by_instances.annotate(folder, images.head(5), "{category}")
+        fits("annotations", annotations)
+        fits("dropped", dropped)
+        for row in annotations.merge(images, on="image_id").itertuples():
+            assert decode(row.mask, row.height, row.width).shape == (row.height, row.width)
+
+
+def content_of(small, kind):
+    return small[0].root / f"annotations/{kind}_scenes.json"
+
+
+@pytest.mark.parametrize("kind", ["captions", "instances"])
+@fuzz
+@given(data=st.data())
+def test_coco_with_any_value_anywhere(small, kind, data):
+    path = content_of(small, kind)
+    tree = json.loads(path.read_bytes())
+    for part in ("annotations", "categories"):
+        tree[part] = tree.get(part, [])[:4]
+    with instead(path, json.dumps(data.draw(changed(tree))).encode()):
+        read_coco(small[0])
+
+
+@pytest.mark.parametrize("kind", ["captions", "instances"])
+@fuzz
+@given(data=st.data())
+def test_coco_with_any_bytes(small, kind, data):
+    path = content_of(small, kind)
+    with instead(path, data.draw(damaged(path.read_bytes()))):
+        read_coco(small[0])
+
+
+def read_release(small):
+    folder, images = small
+    release = Release(folder.root.parent / "release")
+    with told(release.root):
+        fits("images", release.samples().assign(width=1, height=1, annotator="release"))
+        annotations, dropped = by_release.annotate(folder, images, release)
+        fits("annotations", annotations)
+        fits("dropped", dropped)
+
+
+@fuzz
+@given(data=st.data())
+def test_the_release_with_any_value_anywhere(small, data):
+    path = small[0].root.parent / "release/dataset_masks.json"
+    with instead(path, json.dumps(data.draw(changed(json.loads(path.read_bytes())))).encode()):
+        read_release(small)
+
+
+@fuzz
+@given(data=st.data())
+def test_the_release_with_any_bytes(small, data):
+    path = small[0].root.parent / "release/dataset_masks.json"
+    with instead(path, data.draw(damaged(path.read_bytes()))):
+        read_release(small)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_mask_of_the_release_with_any_bytes(small, data):
+    path = small[0].root.parent / "release/masks/e0o0m0.npz"
+    release = Release(path.parents[1])
+    whole = release.mask(path.name)
+    with instead(path, data.draw(damaged(path.read_bytes()))), told(path):
+        assert (release.mask(path.name) == whole).all()
+
+
+def theirs(counts, height, width):
+    """The library's own reading, which looks at nothing."""
+    return coco_mask.decode({"size": [height, width], "counts": counts}).astype(bool)
+
+
+RUNS = st.text(alphabet=[chr(code) for code in range(48, 112)], max_size=12)
+
+
+@fuzz
+@given(RUNS, st.integers(1, 9), st.integers(1, 9))
+@example("0" * 8, 1, 1)
+def test_a_mask_that_is_read_is_the_one_that_the_library_reads(counts, height, width):
+    try:
+        mask = decode(counts, height, width)
+    except ValueError as error:
+        assert "RLE" in str(error)
+    else:
+        assert (mask == theirs(counts, height, width)).all()
+
+
+@fuzz
+@given(data=st.data())
+def test_a_damaged_mask_is_told_or_another_mask_of_its_size(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    counts = encode(rng.random((7, 5)) < 0.5)
+    text = data.draw(damaged(counts.encode())).decode("latin-1")
+    try:
+        mask = decode(text, 7, 5)
+    except ValueError as error:
+        assert "RLE" in str(error)
+    else:
+        assert (mask == theirs(text, 7, 5)).all()
+
+
+CORNERS = st.lists(st.floats(-20, 20) | st.integers(-20, 20), min_size=6, max_size=12)
+
+
+@fuzz
+@given(st.lists(CORNERS, min_size=1, max_size=3), st.integers(1, 9), st.integers(1, 9))
+def test_polygons_are_what_the_library_makes_of_them(polygons, height, width):
+    try:
+        counts = from_segmentation(polygons, height, width)
+    except ValueError:
+        far = max(abs(v) for p in polygons for v in p) > 2 * max(height, width)
+        assert far or any(len(p) % 2 for p in polygons)
+    else:
+        wanted = coco_mask.decode(coco_mask.frPyObjects(polygons, height, width)).any(axis=2)
+        assert (decode(counts, height, width) == wanted).all()
+
+
+@fuzz
+@given(
+    st.fixed_dictionaries({}, optional={"size": JSON | st.just([5, 7]), "counts": JSON | RUNS})
+    | st.lists(st.lists(SCALARS, max_size=8), max_size=3)
+    | JSON
+)
+def test_any_segmentation_is_a_mask_of_its_size_or_told(segmentation):
+    try:
+        counts = from_segmentation(segmentation, 5, 7)
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert decode(counts, 5, 7).shape == (5, 7)
+
+
+TABLE = 'file,caption\na.jpg,A dog\nsüd/b.png,"Ein Schiff, das fährt"\na.jpg,x\n'
+
+
+@fuzz
+@given(damaged(TABLE.encode()))
+def test_a_table_of_captions_with_any_bytes(small, content):
+    root = small[0].root.parent / "Bilder"
+    (root / "süd").mkdir(parents=True, exist_ok=True)
+    for name in ("a.jpg", "süd/b.png"):
+        Image.new("RGB", (5, 4)).save(root / name)
+    table, out = root / "captions.csv", root / "out/annotations/captions_images.json"
+    table.write_bytes(content)
+    with told(table):
+        captions.write(out, table, root)
+        rows = CocoFolder(root / "out", "images", images=root, upright=True).captions()
+        assert set(rows["file_name"]) <= {"a.jpg", "süd/b.png"} and len(rows)
+
+
+def pictures():
+    """Small files of each format, with EXIF, transparency, a palette, 16 bits and progression."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (9, 13, 3), dtype=np.uint8))
+    yield "a.jpg", picture, {"exif": exif, "quality": 60}
+    yield "b.jpg", picture, {"progressive": True}
+    yield "c.jpg", picture.convert("CMYK"), {}
+    yield "d.png", picture, {"exif": exif}
+    yield "e.png", picture.convert("P"), {"transparency": 3}
+    yield "f.png", Image.fromarray(rng.integers(0, 1 << 16, (9, 13), dtype=np.uint16)), {}
+    yield "g.png", picture.convert("LA"), {}
+    yield "h.webp", picture, {"exif": exif}
+    yield "i.webp", picture.convert("RGBA"), {"lossless": True}
+
+
+PICTURES = {name: (picture, options) for name, picture, options in pictures()}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@fuzz
+@given(data=st.data())
+def test_an_image_with_any_bytes(tmp_path_factory, name, data):
+    root = tmp_path_factory.getbasetemp() / "Fotos"
+    root.mkdir(exist_ok=True)
+    picture, options = PICTURES[name]
+    picture.save(root / name, **options)
+    (root / name).write_bytes(data.draw(damaged((root / name).read_bytes())))
+    table = root / "captions.csv"
+    table.write_text(f"file,caption\n{name},x\n")
+    with told(root / name):
+        assert CocoFolder(root, "x", images=root, upright=True).image(name).mode == "RGB"
+    with told(table):
+        captions.write(root / "out.json", table, root)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_an_image_that_is_cut_off_anywhere_is_told_or_whole(tmp_path, name):
+    picture, options = PICTURES[name]
+    path, folder = tmp_path / name, CocoFolder(tmp_path, "x", images=tmp_path, upright=True)
+    picture.save(path, **options)
+    content, whole, read = path.read_bytes(), folder.image(name), 0
+    for end in range(0, len(content), 3):
+        path.write_bytes(content[:end])
+        with told(f"{path}: not a readable image"):
+            assert folder.image(name) == whole
+            read += 1
+    assert read <= 8  # cut in what marks the end
+
+
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+KEYS = sorted({key for path in places(SHIPPED) for key in path if isinstance(key, str)})
+
+
+def as_the_workflow_does(content):
+    """Why a run with this config.yaml (bytes) would end before any job, or None."""
+    try:
+        check_yaml(content)
+        config = yaml.safe_load(content)
+        check_tree(config)
+        validate(config, str(ROOT / "workflow/schemas/config.schema.yaml"))
+        for name, study in config["studies"].items():
+            check_study(name, study)
+            setup_runs(study)
+    except WorkflowError as error:
+        return " ".join(one_line(error.__context__).splitlines())
+    except ValueError as error:
+        return " ".join(str(error).splitlines())
+
+
+@pytest.fixture
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_shipped_configuration_is_accepted(in_the_project):
+    assert as_the_workflow_does((ROOT / "config.yaml").read_bytes()) is None
+
+
+def check_refusal(why):
+    assert why is None or (why.startswith("config.yaml: ") and "\n" not in why), why
+
+
+@fuzz
+@given(changed(SHIPPED, JSON, st.sampled_from(KEYS) | st.text(max_size=4)))
+def test_a_configuration_with_any_value_anywhere(in_the_project, config):
+    try:
+        content = yaml.safe_dump(config, allow_unicode=True).encode("utf-8")
+    except UnicodeEncodeError:  # half a character, which no file holds
+        return
+    check_refusal(as_the_workflow_does(content))
+
+
+@fuzz
+@given(damaged((ROOT / "config.yaml").read_bytes()))
+def test_a_configuration_with_any_bytes(in_the_project, content):
+    check_refusal(as_the_workflow_does(content))
+
+
+MODEL = {"model_type": "qwen2_vl", "text_config": {"num_hidden_layers": 3}}
+
+
+def study_with(checkpoint):
+    model = {"title": "m", "checkpoint": str(checkpoint)}
+    dataset = {"kind": "scenes", "images": 3000}
+    study = {"title": "s", "dataset": dataset, "models": {"m": model}, "setups": SETUPS}
+    return yaml.safe_dump({"default_study": "s", "studies": {"s": study}}).encode()
+
+
+SETUPS = {"original": {"layers": "none"}, "top-2": {"layers": "top", "count": 2}}
+
+
+@fuzz
+@given(
+    st.binary(max_size=20)
+    | damaged(json.dumps(MODEL).encode())
+    | changed(MODEL).map(lambda tree: json.dumps(tree).encode())
+)
+@example(b"[" * 100_000)
+@example(b'{"model_type": "qwen2_vl", "text_config": 3}')
+@example(b'{"model_type": "qwen2_vl", "num_hidden_layers": "many"}')
+@example(b'{"model_type": "qwen2_vl", "num_hidden_layers": NaN}')
+@example(b'{"model_type": ["qwen2_vl"]}')
+def test_a_checkpoint_whose_configuration_has_any_value_anywhere(small, content):
+    folder = small[0].root / "ein Modell"
+    folder.mkdir(exist_ok=True)
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        (folder / name).touch()
+    (folder / "config.json").write_bytes(content)
+    check_refusal(as_the_workflow_does(study_with(folder)))
