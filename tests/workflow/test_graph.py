@@ -115,3 +115,10 @@ def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, proje
             if "model" in first:
                 first = first.set_index("model").loc[second["model"].unique()].reset_index()
             pd.testing.assert_frame_equal(first[second.columns], second, rtol=1e-3)
+
+
+def test_a_job_runs_its_own_checkout_whatever_else_is_installed(project, checkpoints):
+    made = project(tiny(checkpoints, "qwen2_vl"))
+    (made.folder / "src/headimpact/dataset/scenes.py").write_text("raise ValueError('its own')")
+    done = made.snakemake("--cores", "2", "results/tiny/dataset")
+    assert done.returncode != 0 and "ValueError: its own" in done.stderr

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 # this checkout's package, whatever else is installed
-sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 # a checkpoint is read from its folder: only the job that fetches one asks the network
 if not sys.argv[0].endswith("checkpoint.py"):
