@@ -69,6 +69,10 @@ def test_captions_and_upright_sizes_are_coco_s(tmp_path, images, encoding):
         ("file,caption\nnowhere.jpg,x\nnowhere.jpg,y\n", "line 2: no file "),
         ("file,caption\nSüd,x\n", "line 2: no file "),
         ("file,caption\n../out.jpg,x\n", "line 2: '../out.jpg': not the name of a file"),
+        *(
+            (f"file,caption\na.jpg,x\n{name},x\n", f"line 3: {name!r}: not the name of a file")
+            for name in ("/etc/hostname", "a/../../x.jpg", "Süd\\b.jpg", "C:b.jpg", "a\0.jpg")
+        ),
         ("file,caption\nd.gif,x\n", "line 2: d.gif: not an image as JPEG, PNG or WebP"),
         ('file,caption\na.jpg,"x\n', "not readable as CSV"),
     ],

@@ -153,3 +153,31 @@ def test_what_belongs_to_no_listed_image_is_left_out(folder):
     for kind in ("captions", "instances"):
         edit(folder, kind, "annotations", image_id=999)
     assert (len(folder.captions()), len(folder.instances())) == (before[0] - 1, before[1] - 1)
+
+
+LEAVING = [
+    "/etc/hostname",
+    "../x.png",
+    "a/../../x.png",
+    "..",
+    "a\\b.png",
+    "C:x.png",
+    "a\0.png",
+    "",
+    ".",
+]
+
+
+@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize("kind", ["captions", "instances"])
+def test_a_name_that_leaves_the_folder_is_refused_by_name(folder, kind, name):
+    edit(folder, kind, "images", file_name=name)
+    with pytest.raises(ValueError, match=f"{kind}_scenes.json: .*not the name of a file") as error:
+        getattr(folder, kind)()
+    assert repr(name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_link_that_its_owner_put_there_is_followed(folder, tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "elsewhere.png")
+    (folder.images_folder / "x.png").symlink_to(tmp_path / "elsewhere.png")
+    assert folder.image("x.png").size == (7, 5)

@@ -175,6 +175,10 @@ class CocoFolder:
             entry["id"]: entry for entry in self._entries(content, kind, "images", IMAGE_KEYS)
         }
         for entry in images.values():
+            try:
+                within(entry["file_name"], self.images_folder)
+            except ValueError as error:
+                raise ValueError(f"{self._annotation_file(kind)}: {error}; get it anew") from error
             if not (0 < entry["width"] < 1 << 16 and 0 < entry["height"] < 1 << 16):
                 raise ValueError(
                     f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
@@ -194,7 +198,10 @@ def _as_rgb(image):
 
 
 def within(file_name, folder):
-    """`file_name` if it names a file below `folder`; ValueError if it would leave it."""
+    """`file_name` if it names a file below `folder`; ValueError if it would leave it.
+
+    A link that lies in the folder is followed, as its owner put it there.
+    """
     path = PurePosixPath(file_name)
     leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive
     if leaves or "\\" in file_name or "\0" in file_name or not path.name:

@@ -1,13 +1,13 @@
 """The authors' published annotations: reading their layout, and writing ours in it."""
 
 import json
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from headimpact.dataset.coco import LONE_SURROGATE
+from headimpact.dataset.coco import LONE_SURROGATE, within
 from headimpact.dataset.masks import decode
 
 COLUMNS = ["image_id", "file_name", "caption_id", "caption"]
@@ -103,6 +103,10 @@ def _problem(sample):
             return f"{key} is no {kind.__name__}"
         if kind is str and LONE_SURROGATE.search(value):
             return f"{key} is no text"
+    try:
+        within(sample["image_file_name"], "the dataset")
+    except ValueError as error:
+        return str(error)
     if not 0 <= sample["image_id"] < 1 << 63 or not 0 <= sample["annotation_id"] < 1 << 63:
         return "an id below 0 or too large"
     found = _grounding(sample)
@@ -117,7 +121,7 @@ def _problem(sample):
     if not all(isinstance(s, str) and not LONE_SURROGATE.search(s) for s in found["labels"]):
         return "a label is no text"
     for name in _each(found["masks_file_name"]):
-        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".."):
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
             return f"{name!r} is not the name of a file in masks/"
     if not all(map(_finite, _each(found["masks_scores"]))):
         return "a mask's score is no number"
