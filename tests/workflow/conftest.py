@@ -8,7 +8,7 @@ from headimpact.miniature.checkpoints import MAKERS, save
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     """Random miniatures of the three classes as Hugging Face folders."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+    folder = tmp_path_factory.mktemp("meine Gewichte für uns")
     for name, make in MAKERS.items():
         torch.manual_seed(0)
         save(folder / name, *make())
@@ -17,7 +17,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    """Makes a Project in a folder of its own; the name has a space and a letter beyond ASCII."""
+    """Makes a Project in a folder of its own. As the checkpoints' its name has spaces and an ü."""
 
     def make(config):
         return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)

@@ -284,6 +284,21 @@ def test_damaged_images_are_named_counted_and_too_many_end_the_run(project, chec
     assert "sampling.images" in text and "Traceback" not in text
 
 
+def test_a_table_that_was_altered_ends_the_run_in_a_line(project, checkpoints):
+    made = project(tiny(checkpoints, "qwen2_vl"))
+    made.run("results/tiny/samples.parquet")
+    path = made.folder / "results/tiny/samples.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = made.snakemake("--cores", "2", "results/tiny/qwen2_vl/tokens.parquet")
+    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
+    assert (
+        "tokens: results/tiny/samples.parquet: damaged, or not written by headimpact; "
+        "delete it and run again"
+    ) in done.stderr.splitlines()
+
+
 def test_real_photographs_run_through_the_same_graph(project, checkpoints):
     root = os.environ.get("HEADIMPACT_COCO")
     if not root:

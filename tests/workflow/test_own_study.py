@@ -15,7 +15,7 @@ from headimpact.dataset.coco import CocoFolder
 
 @pytest.fixture(scope="module")
 def annotator(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("annotator")
+    folder = tmp_path_factory.mktemp("wer Bilder prüft")
     save_florence2(folder / "florence2")
     save_sam2(folder / "sam2")
     return {
@@ -28,7 +28,7 @@ def annotator(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographs") / "coco"
+    folder = tmp_path_factory.mktemp("schöne Fotos") / "coco"
     make_coco(folder)
     (folder / "annotations/instances_val2017.json").unlink()
     return folder
