@@ -84,7 +84,9 @@ def part(*keys):
 def gpus(wildcards):
     """How many GPUs a job asks for, decided without importing torch."""
     wanted = study_of(wildcards)["device"]
-    return int(wanted == "cuda" or (wanted == "auto" and which("nvidia-smi") is not None))
+    # where jobs go to a cluster this machine is not the one that runs them
+    there = workflow.non_local_exec or which("nvidia-smi") is not None
+    return int(wanted == "cuda" or (wanted == "auto" and there))
 
 
 def shards(stage):

@@ -20,6 +20,7 @@ rule figure2:
         "results/{study}/logs/figure2.log",
     benchmark:
         "results/{study}/benchmarks/figure2.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -53,6 +54,7 @@ rule figure:
         "results/{study}/benchmarks/figure{number}.tsv"
     wildcard_constraints:
         number="4|5",
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1

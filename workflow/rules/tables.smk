@@ -21,6 +21,7 @@ rule parameters:
         "results/{study}/logs/parameters.log",
     benchmark:
         "results/{study}/benchmarks/parameters.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -50,6 +51,7 @@ rule table2:
         "results/{study}/logs/table2.log",
     benchmark:
         "results/{study}/benchmarks/table2.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -77,6 +79,7 @@ rule table3:
         "results/{study}/logs/table3.log",
     benchmark:
         "results/{study}/benchmarks/table3.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -110,6 +113,7 @@ rule table4:
         "results/{study}/logs/table4.log",
     benchmark:
         "results/{study}/benchmarks/table4.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -148,6 +152,7 @@ rule comparison:
         "results/{study}/logs/comparison.log",
     benchmark:
         "results/{study}/benchmarks/comparison.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
