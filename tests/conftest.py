@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from projects import Project
 
-from headimpact.miniature.checkpoints import MAKERS
+from headimpact.miniature.checkpoints import MAKERS, save
 
 torch.set_num_threads(1)
 
@@ -23,5 +24,25 @@ def photo():
     def make(width, height, seed=0):
         rng = np.random.default_rng(seed)
         return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Random miniatures of the three classes as Hugging Face folders."""
+    folder = tmp_path_factory.mktemp("meine Gewichte für uns")
+    for name, make in MAKERS.items():
+        torch.manual_seed(0)
+        save(folder / name, *make())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """Makes a Project in a folder of its own. As the checkpoints' its name has spaces and an ü."""
+
+    def make(config):
+        return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)
 
     return make

@@ -1,0 +1,114 @@
+"""A real Slurm of one node for the tests, started as root, without systemd or cgroups."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+# srun within a job looks for it there alone
+CONFIGURATION = Path("/etc/slurm/slurm.conf")
+GPUS = CONFIGURATION.with_name("gres.conf")
+# memory is enforced by polling; GPUs are counted, not there
+TEXT = """
+ClusterName=headimpact
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+MinJobAge=43200
+KillWait=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000000 Gres=gpu:2
+PartitionName=tests Nodes={host} Default=YES State=UP
+"""
+
+
+def missing():
+    """Why Slurm cannot be started here; None if it can."""
+    if os.geteuid():
+        return "starting Slurm needs root"
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        return "not installed: snakemake-executor-plugin-slurm"
+    if wanted := [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name)]:
+        return f"not installed: {', '.join(wanted)}"
+    if CONFIGURATION.exists() or GPUS.exists():
+        return f"{CONFIGURATION.parent} is configured: this machine has a Slurm of its own"
+    return None
+
+
+@contextmanager
+def running(folder):
+    """Slurm with its state in `folder`, a Path; gone when it ends."""
+    folder.chmod(0o711)
+    (folder / "state").mkdir()
+    (folder / "spool").mkdir()
+    (folder / "munge.key-file").write_bytes(os.urandom(1024))
+    (folder / "munge.key-file").chmod(0o400)
+    host = socket.gethostname().split(".")[0]
+    munged = ["munged", "--foreground", "--force"]
+    for name in ("key-file", "socket", "pid-file", "log-file", "seed-file"):
+        munged.append(f"--{name}={folder / f'munge.{name}'}")
+    daemons = []
+    try:
+        CONFIGURATION.parent.mkdir(exist_ok=True)
+        CONFIGURATION.write_text(TEXT.format(host=host, folder=folder))
+        GPUS.write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+        for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            with (folder / f"{command[0]}.out").open("w") as log:
+                daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
+            wait_until((folder / "munge.socket").exists, folder)
+        wait_until(idle, folder)
+        yield
+    finally:
+        subprocess.run(["scancel", "--user=root"], timeout=20)
+        CONFIGURATION.unlink(missing_ok=True)
+        GPUS.unlink(missing_ok=True)
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(timeout=60)
+
+
+def idle():
+    told = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
+    return told.stdout.strip() == "idle"
+
+
+def wait_until(reached, folder):
+    for _ in range(150):
+        if reached():
+            return
+        time.sleep(0.2)
+    logs = [path.read_text() for path in folder.glob("*.out")]
+    raise RuntimeError("\n".join(["Slurm did not start", *logs]))
+
+
+def records():
+    """What Slurm itself knows of every job since it started: a list of dicts, in their order."""
+    told = subprocess.run(
+        ["scontrol", "show", "job", "-o"], capture_output=True, text=True, check=True
+    )
+    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.stdout.splitlines()]
+    return [job for job in jobs if "JobId" in job]  # it says so if there is none
