@@ -1,5 +1,8 @@
 """The whole graph on a very small study: what it makes, and what a change makes it do again."""
 
+import hashlib
+import json
+
 import pandas as pd
 import torch
 from PIL import Image
@@ -122,3 +125,28 @@ def test_a_job_runs_its_own_checkout_whatever_else_is_installed(project, checkpo
     (made.folder / "src/headimpact/dataset/scenes.py").write_text("raise ValueError('its own')")
     done = made.snakemake("--cores", "2", "results/tiny/dataset")
     assert done.returncode != 0 and "ValueError: its own" in done.stderr
+
+
+def test_a_run_leaves_what_its_results_rest_on(finished):
+    told = json.loads((finished.folder / "results/tiny/provenance.json").read_text())
+    assert told["study"] == "tiny" and told["configuration"]["lora"]["rank"] == 8
+    assert told["seeds"]["training.seed"] == 0 and told["seeds"]["dataset.seed"] == 5
+    assert {entry["checkpoint"].rsplit("/")[-1] for entry in told["checkpoints"]} == set(ALL)
+    assert all(entry["digest"] and entry["device"] == "cpu" for entry in told["checkpoints"])
+    assert told["versions"]["torch"] == torch.__version__ and told["machines"]["python"]
+    assert told["data"]["images"] == 24 and len(told["data"]["sha256"]) == 64
+    table = finished.folder / "results/tiny/table4.csv"
+    assert told["files"]["table4.csv"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    jobs = {"scenes", "images", "samples", "qwen2_vl.finetune.random-2.1", "table4", "figure2"}
+    assert jobs <= told["rules"].keys()
+    trained = told["rules"]["qwen2_vl.finetune.random-2.1"]
+    assert trained["seconds"] > 0 and trained["peak_mb"] > 100
+    assert told["damaged"] == {}
+
+
+def test_provenance_is_of_the_studies_that_a_run_worked_on(finished):
+    """Another study's was told by the config.yaml that it was made with."""
+    path = finished.folder / "results/other/provenance.json"
+    before = path.read_bytes()
+    finished.run("results/tiny/table2.csv", "--forcerun", "table2")
+    assert path.read_bytes() == before
