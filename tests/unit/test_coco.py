@@ -163,6 +163,7 @@ LEAVING = [
     "a\\b.png",
     "C:x.png",
     "a\0.png",
+    "a\nb.png",
     "",
     ".",
 ]

@@ -276,9 +276,13 @@ FAULTS = [
     *each("label", G, "labels", 0, values=["\ud800"]),
     *each("is not the name", G, "masks_file_name", 0, values=[["../../x.npz"], ["/x"], ["a/"]]),
     *each("is not the name", G, "masks_file_name", 0, values=[[""], ["."], [".."], [7], None]),
-    *each("is not the name", G, "masks_file_name", 0, values=[["a\\b.npz"], ["a\0.npz"]]),
+    *each("is not the name", G, "masks_file_name", 0, values=[["a\\b.npz"], ["a\0.npz"], ["\n"]]),
     *each("'../x.jpg': not the name of a file", "image_file_name", values=["../x.jpg"]),
-    *each("not the name of a file", "image_file_name", values=["/x.jpg", "a\\b.jpg", "a\0", ""]),
+    *each(
+        "not the name of a file",
+        "image_file_name",
+        values=["/x.jpg", "a\\b.jpg", "a\0", "", "a\nb"],
+    ),
     *each("score is no number", G, "masks_scores", 0, values=[["high"], [np.inf], [True], [[0.9]]]),
 ]
 

@@ -18,6 +18,7 @@ TURNS = {  # what undoes a camera's turn, by its EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+NO_NAME = re.compile(r"[\\\x00-\x1f]")  # in a name: a backslash, a line's end, NUL and their like
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
 
 
@@ -204,7 +205,7 @@ def within(file_name, folder):
     """
     path = PurePosixPath(file_name)
     leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive
-    if leaves or "\\" in file_name or "\0" in file_name or not path.name:
+    if leaves or NO_NAME.search(file_name) or not path.name:
         raise ValueError(f"{file_name!r}: not the name of a file in {folder}")
     return path
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from headimpact.dataset.coco import LONE_SURROGATE, within
+from headimpact.dataset.coco import LONE_SURROGATE, NO_NAME, within
 from headimpact.dataset.masks import decode
 
 COLUMNS = ["image_id", "file_name", "caption_id", "caption"]
@@ -121,7 +121,8 @@ def _problem(sample):
     if not all(isinstance(s, str) and not LONE_SURROGATE.search(s) for s in found["labels"]):
         return "a label is no text"
     for name in _each(found["masks_file_name"]):
-        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+        named = isinstance(name, str) and name not in ("", ".", "..")
+        if not named or "/" in name or NO_NAME.search(name):
             return f"{name!r} is not the name of a file in masks/"
     if not all(map(_finite, _each(found["masks_scores"]))):
         return "a mask's score is no number"
