@@ -276,7 +276,13 @@ FAULTS = [
     *each("label", G, "labels", 0, values=["\ud800"]),
     *each("is not the name", G, "masks_file_name", 0, values=[["../../x.npz"], ["/x"], ["a/"]]),
     *each("is not the name", G, "masks_file_name", 0, values=[[""], ["."], [".."], [7], None]),
-    *each("is not the name", G, "masks_file_name", 0, values=[["a\\b.npz"], ["a\0.npz"], ["\n"]]),
+    *each(
+        "is not the name",
+        G,
+        "masks_file_name",
+        0,
+        values=[["a\\b.npz"], ["a\0.npz"], ["\n"], ["\ud800"]],
+    ),
     *each("'../x.jpg': not the name of a file", "image_file_name", values=["../x.jpg"]),
     *each(
         "not the name of a file",
