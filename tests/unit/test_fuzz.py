@@ -167,7 +167,7 @@ def fits(kind, table):
 def read_coco(folder):
     with told(folder.root):
         images = folder.captions().drop_duplicates("image_id", ignore_index=True)
-        fits("images", images.assign(annotator="instances"))
+        fits("images", images.assign(annotator="instances", sha256=""))
         annotations, dropped = by_instances.annotate(folder, images.head(5), "{category}")
         fits("annotations", annotations)
         fits("dropped", dropped)
@@ -204,7 +204,7 @@ def read_release(small):
     folder, images = small
     release = Release(folder.root.parent / "release")
     with told(release.root):
-        fits("images", release.samples().assign(width=1, height=1, annotator="release"))
+        fits("images", release.samples().assign(width=1, height=1, annotator="release", sha256=""))
         annotations, dropped = by_release.annotate(folder, images, release)
         fits("annotations", annotations)
         fits("dropped", dropped)
