@@ -80,11 +80,12 @@ def ours(study, work):
     train, validation, test = (study.split[name] for name in ("train", "validation", "test"))
     model, family = study.model()
     seen = study.samples[study.samples["split"].isin(["train", "validation"])]
-    features.write(work / "features", features.compute(model, family, study.folder, seen))
+    computed = features.compute(model, family, study.folder, seen)
+    *_, files = features.write(work / "features", computed)
     losses, adapters = {}, {("original", 0): None}
     for name, layers in study.trained().items():
         model, family = study.model()
-        known = features.read(work / "features")
+        known = features.read(work / "features", files)
         items = [make_items(family, known, *part) for part in (train, validation)]
         where = work / name
         losses[name] = finetune(

@@ -45,8 +45,10 @@ def costs(title, told, work):
 
     yield "attention", measure(told.device, look), STUDY["impact"] / counts["impact"]
     times = (STUDY["train"] + STUDY["validation"]) / len(seen)
-    yield "features", measure(told.device, keep), times
-    known, adapters = features.read(kept), {("original", 0): None}
+    measured = measure(told.device, keep)
+    yield "features", measured, times
+    *_, files = measured.result
+    known, adapters = features.read(kept, files), {("original", 0): None}
     training = {**TRAINING, "epochs": EPOCHS}
     for name, layers in setups_of(title, told.scale, family.layers).items():
         if layers is None:

@@ -6,9 +6,11 @@ from contextlib import closing
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
+
+from headimpact.digest import sha256
 
 TOGETHER = 64  # images a file: what is held in memory at once
 
@@ -46,30 +48,31 @@ def compute(model, family, folder, samples, desc="images"):
 def write(folder, computed):
     """Keep what `compute` yields in safetensors files in `folder`, and nothing else there.
 
-    Returns how many images they are and how many bytes.
+    Returns how many images they are, how many bytes, and {file name: SHA-256}.
     """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    images = size = 0
+    images, size, files = 0, 0, {}
     with closing(computed):
         while several := list(islice(computed, TOGETHER)):
             path = folder / f"{images}.safetensors"
             save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in several}, path)
             images, size = images + len(several), size + path.stat().st_size
-    return images, size
+            files[path.name] = sha256(path)
+    return images, size, files
 
 
-def read(folder):
+def read(folder, files):
     """What `write` kept, {sample_id: tensor}, mapped to memory, not read into it; may be empty.
 
-    Raises ValueError, naming the file and the mend, if one is damaged.
+    files: what `write` told of them. Raises ValueError, naming the file and the mend, if one is
+    there and damaged.
     """
     found = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                found.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+        if sha256(path) != files.get(path.name):
+            raise ValueError(f"{path}: not as it was kept; delete it and run again")
+        with safe_open(path, framework="pt") as file:
+            found.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return found

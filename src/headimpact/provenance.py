@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headimpact import artifacts
+from headimpact.digest import sha256
 
 
 def gather(folder, study, downloads):
@@ -33,7 +34,7 @@ def gather(folder, study, downloads):
         "data": {"downloads": downloads, **_images(folder / "samples.parquet", broken)},
         "rules": _benchmarks(folder / "benchmarks"),
         "code": {name: record["code"] for name, record in records.items() if "code" in record},
-        "files": {str(path.relative_to(folder)): _sha256(path) for path in results},
+        "files": {str(path.relative_to(folder)): sha256(path) for path in results},
         "damaged": broken,
     }
 
@@ -103,8 +104,3 @@ def _number(text):
         return float(text)
     except ValueError:
         return None
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

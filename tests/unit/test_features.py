@@ -32,10 +32,10 @@ def test_kept_features_are_those_of_each_image(made, photo, tmp_path, monkeypatc
     monkeypatch.setattr(features, "TOGETHER", 2)
     folder = tmp_path / "kept"
     features.write(folder, (one for one in computed[1:]))  # others take its place
-    images, size = features.write(folder, (one for one in computed))
+    images, size, files = features.write(folder, (one for one in computed))
     assert images == 3 and size == sum(path.stat().st_size for path in folder.iterdir())
     assert sorted(path.name for path in folder.iterdir()) == ["0.safetensors", "2.safetensors"]
-    kept = features.read(folder)
+    kept = features.read(folder, files)
     assert kept.keys() == {7, 3, 5}
     for (sample, tensor), size in zip(found, SIZES, strict=True):
         (alone,) = family.features(model, family.pixels([photo(*size)]))
@@ -58,10 +58,32 @@ def test_no_samples_are_no_features(made, photo):
     assert list(features.compute(*made, Folder(photo), none)) == []
 
 
-@pytest.mark.parametrize("keep", [0, 6, 100, -1])
-def test_a_damaged_file_is_named(tmp_path, keep):
-    path = tmp_path / "0.safetensors"
-    features.write(tmp_path, (one for one in [(SimpleNamespace(sample_id=1), torch.zeros(4, 8))]))
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"0\.safetensors: damaged .*delete it"):
-        features.read(tmp_path)
+@pytest.fixture
+def kept(tmp_path):
+    """A folder of one image's features, and what was told of it."""
+    one = (SimpleNamespace(sample_id=1), torch.zeros(4, 8))
+    *_, files = features.write(tmp_path, (part for part in [one]))
+    return tmp_path, files
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "altered", "foreign"])
+def test_a_damaged_file_is_named(kept, damage):
+    folder, files = kept
+    path = folder / "0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    if damage == "foreign":
+        path.rename(folder / "64.safetensors")
+    else:
+        told = {"emptied": b"", "cut": content[:-1], "altered": content}
+        path.write_bytes(told[damage])
+    with pytest.raises(ValueError, match=r"\d\.safetensors: not as it was kept; delete it"):
+        features.read(folder, files)
+
+
+def test_features_that_are_gone_are_no_error(kept):
+    folder, files = kept
+    (folder / "0.safetensors").unlink()
+    assert features.read(folder, files) == {}
+    folder.rmdir()
+    assert features.read(folder, files) == {}

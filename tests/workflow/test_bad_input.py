@@ -275,9 +275,7 @@ def test_damaged_images_are_named_counted_and_too_many_end_the_run(project, chec
     for name in names[1:4]:
         path = tmp_path / "val2017" / name
         path.write_bytes(path.read_bytes()[:200])
-    done = made.snakemake(
-        "--cores", "2", "results/tiny/samples.parquet", "--forcerun", "annotate_instances"
-    )
+    done = made.snakemake("--cores", "2", "results/tiny/samples.parquet", "--forcerun", "images")
     assert done.returncode != 0
     text = done.stdout + done.stderr
     assert "24 images are wanted, 22 of 26 drawn remain (4 damaged image)" in text

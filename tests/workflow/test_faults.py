@@ -129,15 +129,15 @@ def process(project, script):
 
 
 def test_a_second_run_in_the_same_folder_leaves_the_first_alone(project, config, whole):
-    made = project(config)
-    run = made.start(*COMMAND)
+    made, command = project(config), ("--cores", "2", TARGETS[1])
+    run = made.start(*command)
     wait(run, written(made.folder / f"{STUDY}/logs/annotate_instances.0.log"))
-    second = made.snakemake(*COMMAND)
+    second = made.snakemake(*command)
     assert second.returncode != 0
     assert "Finished job" not in second.stdout + second.stderr
     assert "Directory cannot be locked" in second.stdout + second.stderr
     assert run.wait() == 0
-    assert tables(made) == tables(whole)
+    assert (made.folder / TARGETS[1]).read_bytes() == (whole.folder / TARGETS[1]).read_bytes()
 
 
 @pytest.fixture
@@ -182,8 +182,8 @@ def test_a_full_disk_is_told_and_nothing_half_is_left(small_disk, whole, before,
     assert not (made.folder / target).exists()
     assert not list(made.folder.rglob("*.partial"))
     (made.folder / "results/filler").unlink()
-    made.run(*TARGETS)
-    assert tables(made) == tables(whole)
+    made.run(target)
+    assert (made.folder / target).read_bytes() == (whole.folder / target).read_bytes()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ with job(snakemake):
     folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
     model, family = load(folder, identity)
     computed = features.compute(model, family, images, samples)
-    count, size = features.write(kept.with_suffix(""), computed)
-    record = {"images": count, "bytes": size, "checkpoint": identity, "code": params.code}
+    count, size, files = features.write(kept.with_suffix(""), computed)
+    record = {"images": count, "bytes": size, "files": files, "checkpoint": identity}
+    record["code"] = params.code
     kept.write_text(json.dumps(record, indent=1), encoding="utf-8")

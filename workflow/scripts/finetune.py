@@ -27,7 +27,10 @@ with job(snakemake):
     objects = artifacts.read(snakemake.input.objects, "objects")
     mine = samples[samples["split"].isin(["train", "validation"])]
     kept = snakemake.input.get("features")
-    known = features.read(Path(kept).with_suffix("")) if kept else {}
+    known = {}
+    if kept:
+        files = json.loads(Path(kept).read_bytes())["files"]
+        known = features.read(Path(kept).with_suffix(""), files)
     # all of them where none are kept, or no longer
     missing = mine[~mine["sample_id"].isin(known)]
     images = CocoFolder(**params.root)

@@ -18,9 +18,8 @@ TURNS = {  # what undoes a camera's turn, by its EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-NO_NAME = re.compile(
-    "[\\\\\x00-\x1f\ud800-\udfff]"
-)  # a backslash, NUL, a line's end, half a letter
+# a backslash, NUL, a line's end, half a letter
+NO_NAME = re.compile("[\\\\\x00-\x1f\ud800-\udfff]")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
 
 

@@ -1,10 +1,9 @@
 """Whether images are still those that a study was drawn from."""
 
-from hashlib import sha256
-
 from tqdm import tqdm
 
 from headimpact.dataset.coco import within
+from headimpact.digest import sha256
 
 
 def digests(folder, file_names):
@@ -15,7 +14,7 @@ def digests(folder, file_names):
     found = []
     for name in tqdm(list(file_names), desc="files", unit="image"):
         path = folder.images_folder / within(name, folder.images_folder)
-        found.append(sha256(path.read_bytes()).hexdigest() if path.is_file() else None)
+        found.append(sha256(path) if path.is_file() else None)
     return found
 
 

@@ -1,7 +1,8 @@
 """SHA256SUMS: whether a checkpoint's folder holds what its maker put there."""
 
-import hashlib
 from pathlib import Path
+
+from headimpact.digest import sha256
 
 NAME = "SHA256SUMS"
 
@@ -9,7 +10,7 @@ NAME = "SHA256SUMS"
 def write_sums(folder):
     """Write SHA256SUMS for all other files of `folder`, as `sha256sum *` does."""
     paths = sorted(path for path in Path(folder).iterdir() if path.name != NAME)
-    lines = [f"{_digest(path)}  {path.name}\n" for path in paths]
+    lines = [f"{sha256(path)}  {path.name}\n" for path in paths]
     Path(folder, NAME).write_text("".join(lines), encoding="utf-8")
 
 
@@ -24,13 +25,8 @@ def check_sums(folder):
     for line in told.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         path = Path(folder, name)
-        if Path(name).name != name or not path.is_file() or _digest(path) != digest:
+        if Path(name).name != name or not path.is_file() or sha256(path) != digest:
             raise ValueError(
                 f"{path}: not as {told} has it; get the checkpoint anew, or delete that file if "
                 f"the change is yours"
             )
-
-
-def _digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

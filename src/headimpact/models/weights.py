@@ -9,6 +9,8 @@ def read_checkpoint(kind, folder, **options):
     """
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **options)
+    except MemoryError:
+        raise
     except Exception as error:  # of transformers, tokenizers, safetensors, by what is damaged
         # what follows is advice to run the checkpoint's code, or to install another transformers
         reason = " ".join(str(error).partition("\n")[0].split())
