@@ -18,6 +18,7 @@ from headimpact.frozen import handing_on, keep_states
 from headimpact.memory import Room
 
 LARGEST_GRADIENT = 1.0  # its norm, to which a larger one is cut
+LARGEST_LOSS = 700  # nats, of which a float can hold the exponential
 
 
 def description_losses(model, family, inputs):
@@ -126,8 +127,9 @@ class _Learner:
         losses = room(add, batch)
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), LARGEST_GRADIENT)
         if not torch.isfinite(norm):
-            worst = next(n for n, w in self.weights.items() if not torch.isfinite(w.grad).all())
-            layer = re.search(r"\.layers\.(\d+)\.", worst)[1]
+            # finite ones can have a norm that is not
+            named = sorted(self.weights, key=lambda name: self.weights[name].grad.isfinite().all())
+            layer = re.search(r"\.layers\.(\d+)\.", named[0])[1]
             samples = ", ".join(str(item.sample_id) for item in batch)
             raise FloatingPointError(
                 f"samples {samples}: the gradient in layer {layer} is not finite"
@@ -143,7 +145,12 @@ class _Learner:
         for numbers in like_lengths([*map(len, items)], self.training["batch_size"]):
             parts = room(self._losses, [items[i] for i in numbers])
             losses += chain.from_iterable((loss / count).tolist() for loss, count in parts)
-        return math.exp(np.mean(losses))
+        mean = np.mean(losses)
+        if mean > LARGEST_LOSS:
+            raise FloatingPointError(
+                f"a validation loss of {mean:.0f} has no perplexity; lower training.learning_rate"
+            )
+        return math.exp(mean)
 
     def _losses(self, items):
         inputs = on_device(self.collate(items), self.model.device)

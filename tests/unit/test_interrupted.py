@@ -254,3 +254,20 @@ def test_a_gradient_that_is_not_finite_names_its_batch_and_layer(study, tmp_path
     layer.register_full_backward_hook(lambda _m, given, _out: (given[0] * float("inf"),))
     with pytest.raises(FloatingPointError, match=r"samples 1\d\d, .*the gradient in layer \d+ is"):
         train(study[3], tmp_path, model=(model, family))
+
+
+def test_finite_gradients_of_no_finite_norm_are_told_too(study, tmp_path):
+    model, family = fresh()
+    layer = model.get_submodule(family.decoder).layers[9].self_attn.o_proj
+    layer.register_full_backward_hook(lambda _m, given, _out: (given[0] * 1e25,))
+    with pytest.raises(FloatingPointError, match=r"the gradient in layer 9 is not finite"):
+        train(study[3], tmp_path, (9,), model=(model, family))
+
+
+def test_a_training_that_diverges_says_so(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        module._Learner, "_losses", lambda *_: (torch.tensor([2900.0]), torch.tensor([4]))
+    )
+    monkeypatch.setattr(module._Learner, "learn", lambda *_: 725.0)
+    with pytest.raises(FloatingPointError, match=r"loss of 725 has no perplexity; lower training"):
+        train(study[3], tmp_path)

@@ -66,6 +66,9 @@ def _one_line(error, output):
     # safetensors has an error of its own for it, without a number
     if getattr(error, "errno", None) in FULL or "(os error 28)" in str(error):
         return f"no room on the disk for {output}; make room, and run the same command again"
+    # torch's own, of whoever runs on a GPU
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU has too little memory; take a larger one, or dtype: bfloat16"
     if isinstance(error, (ValueError, FloatingPointError, OSError, MemoryError)):
         return str(error) or "not enough memory"
     return None
