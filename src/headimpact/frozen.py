@@ -39,18 +39,17 @@ def keep_states(model, family, items, below, room):
     items: list of Item. All layers below that one are frozen. room: a Room, how many at a time.
     Raises FloatingPointError, naming the sample and the layer, if it is not finite.
     """
-    layer, collate, seen = decoder_layers(model, family)[below], Collator(family), []
-    hook = layer.register_forward_pre_hook(lambda _layer, arguments: seen.append(arguments[0]))
+    layer, collate, seen = decoder_layers(model, family)[below], Collator(family), {}
+    hook = layer.register_forward_pre_hook(lambda _layer, given: seen.update(states=given[0]))
 
     def states(part):
         """One tensor (tokens, hidden) an item of `part`."""
-        seen.clear()
         inputs = collate(part)
         del inputs["labels"], inputs["logits_to_keep"]
         outputs = family.encoder_outputs([f.to(model.device) for f in inputs.pop("features")])
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
         model(**inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=1)
-        whole = seen.pop()
+        whole = seen.pop("states")
         return [
             row[: len(item)].to("cpu", copy=True) for item, row in zip(part, whole, strict=True)
         ]

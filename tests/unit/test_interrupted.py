@@ -1,5 +1,6 @@
 """A training that stops and goes on, a GPU that is too small, and values that are not finite."""
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -102,27 +103,68 @@ def test_another_start_ends_elsewhere(study, whole, tmp_path):
 
 
 def test_the_best_epoch_is_kept_across_a_break(study, tmp_path, monkeypatch):
-    """It lies before the break, and what came after it was worse."""
-    told = iter([5.0, 2.0, 3.0, 4.0])
-    learned = []
+    """It lies before the break; what is learned after it goes on from what was worse."""
+    judged = [5.0, 2.0, 3.0, 4.0]
 
-    def judge(self, *_given):
-        perplexity = next(told)
-        if perplexity == 3.0 and len(learned) == 2:
-            learned.append(None)
-            raise KeyboardInterrupt
-        learned.append({name: weight.detach().clone() for name, weight in self.weights.items()})
-        return perplexity
+    def train_to(folder, stop):
+        """The weights at the end of each epoch, and what `train` gives; no further than `stop`."""
+        learned = {}
 
-    monkeypatch.setattr(module._Learner, "judge", judge)
-    with pytest.raises(KeyboardInterrupt):
-        train(study[3], tmp_path)
-    told = iter([3.0, 4.0])
-    history, adapter = train(study[3], tmp_path)
-    assert [one["perplexity"] for one in history] == [5.0, 2.0, 3.0, 4.0]
-    best = {name.replace(".default", ""): weight for name, weight in learned[1].items()}
+        def judge(self, *_given):
+            epoch = len(learned) if folder.name == "whole" else len(done) + len(learned)
+            if epoch == stop:
+                raise KeyboardInterrupt
+            learned[epoch] = {name: weight.clone() for name, weight in self.weights.items()}
+            return judged[epoch]
+
+        monkeypatch.setattr(module._Learner, "judge", judge)
+        try:
+            return learned, train(study[3], folder)
+        except KeyboardInterrupt:
+            return learned, None
+
+    done = {}
+    whole, _ = train_to(tmp_path / "whole", None)
+    done, nothing = train_to(tmp_path / "broken", 3)
+    assert nothing is None and len(done) == 3
+    rest, (history, adapter) = train_to(tmp_path / "broken", None)
+    assert [one["perplexity"] for one in history] == judged
+    assert rest.keys() == {3}
+    assert all(torch.equal(value, rest[3][name]) for name, value in whole[3].items())
+    best = {name.replace(".default", ""): weight for name, weight in whole[1].items()}
     assert best.keys() == adapter.keys()
     assert all(torch.equal(best[name], value) for name, value in adapter.items())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"training": {**TRAINING, "weight_decay": 5.0}},
+        {"training": {**TRAINING, "warmup": 0.0}},
+        {"training": {**TRAINING, "learning_rate": 1e-2}},
+        {"training": {**TRAINING, "batch_size": 5}},
+        {"lora": {**LORA, "dropout": 0.5}},
+        {"lora": {**LORA, "alpha": 16}},
+    ],
+    ids=lambda told: str(told)[:20],
+)
+def test_what_a_training_is_told_acts(study, whole, tmp_path, told):
+    _, adapter = train(study[3], tmp_path, **told)
+    assert not any(torch.equal(value, whole[1][name]) for name, value in adapter.items())
+
+
+def test_validation_drops_nothing_out(study, tmp_path):
+    """The perplexity of the best epoch is that of the adapter as it is used."""
+    training = {**TRAINING, "epochs": 1}
+    lora = {**LORA, "dropout": 0.9}
+    model, family = fresh()
+    history, _ = train(study[3], tmp_path, training=training, model=(model, family), lora=lora)
+    model.eval()
+    collate = Collator(family)
+    with torch.no_grad():
+        parts = [module.description_losses(model, family, collate([i])) for i in study[3][10:]]
+    mean = sum(loss.item() / count.item() for loss, count in parts) / len(parts)
+    assert history[0]["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "emptied"])
@@ -248,12 +290,15 @@ def test_features_that_are_not_finite_name_their_sample(study, tmp_path):
         train(items, tmp_path, (0, 1))
 
 
-def test_a_gradient_that_is_not_finite_names_its_batch_and_layer(study, tmp_path):
-    model, family = fresh()
-    layer = model.get_submodule(family.decoder).layers[9].self_attn.o_proj
-    layer.register_full_backward_hook(lambda _m, given, _out: (given[0] * float("inf"),))
-    with pytest.raises(FloatingPointError, match=r"samples 1\d\d, .*the gradient in layer \d+ is"):
-        train(study[3], tmp_path, model=(model, family))
+def test_a_gradient_that_is_not_finite_names_its_batch_and_layer(study, tmp_path, monkeypatch):
+    def spoilt(weights, _largest):
+        last = list(weights)[-1]
+        last.grad[0, 0] = float("nan")
+        return last.grad.norm()
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoilt)
+    with pytest.raises(FloatingPointError, match=r"samples 1\d\d, .*the gradient in layer 9 is"):
+        train(study[3], tmp_path)
 
 
 def test_finite_gradients_of_no_finite_norm_are_told_too(study, tmp_path):
