@@ -92,6 +92,14 @@ def test_what_changes_no_meaning(code, file, change):
             ("begin, tokens", "first, tokens"),
             MODEL | {"miniature"},
         ),
+        # reached by a name that only the running script knows
+        ("headimpact/figures.py", ("def figure5(", "def figure5(_none=None, *, "), {"figure"}),
+        # the same name for another thing of the same package
+        (
+            "headimpact/models/load.py",
+            ("    AutoConfig,", "    AutoTokenizer as AutoConfig,"),
+            MODEL | {"miniature"},
+        ),
         # a statement that runs on import
         (
             "headimpact/branches.py",

@@ -153,6 +153,22 @@ def test_what_a_training_is_told_acts(study, whole, tmp_path, told):
     assert not any(torch.equal(value, whole[1][name]) for name, value in adapter.items())
 
 
+def test_the_learning_rate_warms_up_and_falls_over_all_epochs(whole):
+    """12 steps, of which round(0.2 x 12) warm up; then half a cosine."""
+    told = [one["learning_rate"] for one in whole[0]]
+    last = [2, 5, 8, 11]  # the epochs' last steps
+    cosine = [(1 + math.cos(math.pi * (step - 2) / 10)) / 2 for step in last]
+    assert told == pytest.approx([TRAINING["learning_rate"] * part for part in cosine])
+
+
+def test_a_large_gradient_is_cut(study, whole, tmp_path, monkeypatch):
+    """To nothing, and nothing is learned."""
+    monkeypatch.setattr(module, "LARGEST_GRADIENT", 1e-14)
+    _, adapter = train(study[3], tmp_path, training={**TRAINING, "weight_decay": 0.0})
+    moved = [value.abs().max() for name, value in adapter.items() if "lora_B" in name]
+    assert max(moved) < 1e-4 < max(v.abs().max() for n, v in whole[1].items() if "lora_B" in n)
+
+
 def test_validation_drops_nothing_out(study, tmp_path):
     """The perplexity of the best epoch is that of the adapter as it is used."""
     training = {**TRAINING, "epochs": 1}
