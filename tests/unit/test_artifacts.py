@@ -138,3 +138,10 @@ def test_a_table_in_parts_is_whole_or_not_there(tmp_path):
     with pytest.raises(FloatingPointError, match="at sample 2"):
         artifacts.write_parts(tmp_path / "b.parquet", "dropped", broken())
     assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_who_gives_the_parts_ends_with_the_file(tmp_path):
+    parts = (part for part in [[{"no": "such column"}], []])
+    with pytest.raises(ValueError, match="columns"):
+        artifacts.write_parts(tmp_path / "a.parquet", "dropped", parts)
+    assert parts.gi_frame is None

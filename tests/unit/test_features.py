@@ -87,3 +87,16 @@ def test_features_that_are_gone_are_no_error(kept):
     assert features.read(folder, files) == {}
     folder.rmdir()
     assert features.read(folder, files) == {}
+
+
+def test_who_computes_ends_with_a_disk_that_is_full(tmp_path, monkeypatch):
+    """Not with the interpreter, which would print what it has to say as a traceback."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    computed = (one for one in [(SimpleNamespace(sample_id=1), torch.zeros(4, 8))] * 99)
+    monkeypatch.setattr(features, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        features.write(tmp_path, computed)
+    assert computed.gi_frame is None

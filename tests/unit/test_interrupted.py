@@ -270,15 +270,17 @@ def test_attention_is_the_same_in_halved_batches(study, monkeypatch, capfd):
     objects = pd.DataFrame({"sample_id": [100] * 4, "object_id": range(4), "description": texts})
     given = (model, family, folder, samples[:1], objects)
     (whole,) = attending.attend(*given, 16)
-    score = attending.score
+    score, sizes = attending.score, []
 
     def small(*given, **options):
-        if len(given[-1]) > 2:
+        sizes.append(len(given[-1]))
+        if sizes[-1] > 2:
             raise torch.OutOfMemoryError
         return score(*given, **options)
 
     monkeypatch.setattr(attending, "score", small)
-    (halved,) = attending.attend(*given, 16)
+    (halved,) = attending.attend(*given, 3)
+    assert sizes == [3, 2, 2]
     assert whole["attended"] == halved["attended"]
     assert "attention: the GPU is out of memory, on with 2 at a time" in capfd.readouterr().err
 

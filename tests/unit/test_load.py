@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from headimpact.digest import sha256
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import load, load_family, load_model
 from headimpact.models.locate import locate
@@ -136,6 +137,13 @@ def test_sums_that_are_none_are_told(folder, line):
     (folder / "SHA256SUMS").write_text(line + "\n")
     with pytest.raises(ValueError, match=r": not as .*SHA256SUMS has it"):
         check_sums(folder)
+
+
+def test_sums_of_another_folder_s_files_are_told(folder):
+    (folder / "inner").mkdir()
+    (folder / "inner/SHA256SUMS").write_text(f"{sha256(folder / 'config.json')}  ../config.json\n")
+    with pytest.raises(ValueError, match=r"config\.json: not as .*SHA256SUMS has it"):
+        check_sums(folder / "inner")
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
