@@ -82,6 +82,14 @@ class Collator:
         return inputs | {"inputs_embeds": hidden}
 
 
+def on_device(inputs, device):
+    """What Collator gives, on `device`."""
+    return {
+        name: [part.to(device) for part in value] if name == "features" else value.to(device)
+        for name, value in inputs.items()
+    }
+
+
 def drawn(lengths, batch_size, by_length=True):
     """One epoch's batches, lists of numbers of items, drawn by torch's generator.
 

@@ -12,7 +12,7 @@ from transformers import get_cosine_schedule_with_warmup, set_seed
 
 from headimpact import epochs
 from headimpact.adapters import add_adapter
-from headimpact.batches import IGNORE, Collator, drawn, like_lengths
+from headimpact.batches import IGNORE, Collator, drawn, like_lengths, on_device
 from headimpact.finite import origin
 from headimpact.frozen import handing_on, keep_states
 from headimpact.memory import Room
@@ -165,11 +165,3 @@ class _Learner:
             )
             raise FloatingPointError(f"sample {worst.sample_id}: the loss is not finite, {where}")
         return losses, counts
-
-
-def on_device(inputs, device):
-    """What Collator gives, on `device`."""
-    return {
-        name: [part.to(device) for part in value] if name == "features" else value.to(device)
-        for name, value in inputs.items()
-    }

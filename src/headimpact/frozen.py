@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from tqdm import tqdm
 
-from headimpact.batches import Collator, like_lengths
+from headimpact.batches import Collator, like_lengths, on_device
 from headimpact.finite import origin
 
 
@@ -44,10 +44,9 @@ def keep_states(model, family, items, below, room):
 
     def states(part):
         """One tensor (tokens, hidden) an item of `part`."""
-        inputs = collate(part)
+        inputs = on_device(collate(part), model.device)
         del inputs["labels"], inputs["logits_to_keep"]
-        outputs = family.encoder_outputs([f.to(model.device) for f in inputs.pop("features")])
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        outputs = family.encoder_outputs(inputs.pop("features"))
         model(**inputs, mm_encoder_outputs=outputs, use_cache=False, logits_to_keep=1)
         whole = seen.pop("states")
         return [
