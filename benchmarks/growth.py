@@ -17,7 +17,7 @@ from headimpact import artifacts
 from headimpact.annotate.florence2 import Grounder
 from headimpact.annotate.grounding import annotate
 from headimpact.annotate.sam2 import Segmenter
-from headimpact.attend import attend
+from headimpact.scores.attention import attend
 from tests.annotators import save_florence2, save_sam2
 
 TIMES = 10

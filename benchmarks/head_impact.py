@@ -17,8 +17,8 @@ from benchmarks.command import arguments, record
 from benchmarks.meter import device_name, measure
 from benchmarks.models import build
 from benchmarks.pictures import draw
-from headimpact.attend import attend
-from headimpact.impact import unpack
+from headimpact.scores.attention import attend
+from headimpact.scores.head_impact import unpack
 
 BATCH = 16  # impact.batch of config.yaml
 

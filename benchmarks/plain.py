@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
-from headimpact import prompts
-from headimpact.adapters import add_adapter, load_adapters
-from headimpact.batches import IGNORE, drawn
-from headimpact.features import read_ahead
-from headimpact.finetune import seed_epoch
-from headimpact.impact import binarise, pack
-from headimpact.prompts import LABELS
+from headimpact.models import prompts
+from headimpact.models.features import read_ahead
+from headimpact.models.prompts import LABELS
+from headimpact.scores.head_impact import binarise, pack
+from headimpact.training.batches import IGNORE, drawn
+from headimpact.training.finetune import seed_epoch
+from headimpact.training.lora import add_adapter, load_adapters
 
 
 def text_inputs(family, sequences):
@@ -94,7 +94,7 @@ class Described(Dataset):
 
 
 class Drawn(Sampler):
-    """The order of headimpact.finetune, epoch by epoch."""
+    """The order of headimpact.training.finetune, epoch by epoch."""
 
     def __init__(self, lengths, batch_size, seed):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
@@ -149,7 +149,7 @@ class PlainTrainer(Trainer):
 
 
 def _arguments(training, items, work, device):
-    """What transformers' Trainer is told, so that it trains as headimpact.finetune does."""
+    """Arguments with which transformers' Trainer trains as headimpact.training.finetune does."""
     steps = math.ceil(items / training["batch_size"]) * training["epochs"]
     return TrainingArguments(
         output_dir=str(work),
@@ -177,7 +177,7 @@ def _arguments(training, items, work, device):
 
 
 def finetune(model, family, folder, layers, train, validation, lora, training, work, adapter):
-    """As headimpact.finetune.finetune, from (samples, objects) of each split."""
+    """As headimpact.training.finetune.finetune, from (samples, objects) of each split."""
     data, judged = Described(family, *train), Described(family, *validation)
     set_seed(training["seed"])
     adapted = add_adapter(model, family, layers, lora)

@@ -22,12 +22,12 @@ from benchmarks.command import arguments, record
 from benchmarks.meter import device_name
 from benchmarks.models import build
 from benchmarks.pictures import by_split, draw
-from headimpact import features
-from headimpact.batches import make_items
-from headimpact.evaluate import evaluate, questions
-from headimpact.finetune import finetune
-from headimpact.layers import choose
-from headimpact.published import published_layers
+from headimpact.evaluation.evaluate import evaluate, questions
+from headimpact.models import features
+from headimpact.report.published import published_layers
+from headimpact.scores.layers import choose
+from headimpact.training.batches import make_items
+from headimpact.training.finetune import finetune
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {"batch_size": 8, "by_length": True, "learning_rate": 1e-3, "warmup": 0.1}

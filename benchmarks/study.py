@@ -14,11 +14,11 @@ from benchmarks.meter import device_name, measure
 from benchmarks.models import build
 from benchmarks.pictures import by_split, draw
 from benchmarks.setups import LORA, SHORTCUTS, TRAINING, setups_of
-from headimpact import features
-from headimpact.attend import attend
-from headimpact.batches import make_items
-from headimpact.evaluate import evaluate, questions
-from headimpact.finetune import finetune
+from headimpact.evaluation.evaluate import evaluate, questions
+from headimpact.models import features
+from headimpact.scores.attention import attend
+from headimpact.training.batches import make_items
+from headimpact.training.finetune import finetune
 
 STUDY = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}  # sampling.proportions
 EPOCHS = 3  # training.epochs

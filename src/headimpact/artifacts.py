@@ -13,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headimpact.guards import UserError
+
 # a file keeps the SHA-256 of all its other bytes in 64 characters behind this: the key as the end
 # of a parquet file holds it. Pages could have checksums of their own, but the end has none
 SEAL = b"headimpact.sha256\x18\x40"
@@ -141,11 +143,11 @@ def _machine():
 def _checked(path, schema, part):
     frame = pd.DataFrame(part, columns=None if len(part) else schema.names)
     if set(frame.columns) != set(schema.names):
-        raise ValueError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
+        raise UserError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
     try:
         return pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def read(path, kind):
@@ -157,7 +159,7 @@ def read(path, kind):
     file = _unchanged(path)
     schema = file.schema_arrow
     if _record(schema)["kind"] != kind or schema.remove_metadata() != SCHEMAS[kind]:
-        raise ValueError(f"{path}: not a table of {kind}; delete it and run again")
+        raise UserError(f"{path}: not a table of {kind}; delete it and run again")
     return file.read().to_pandas()
 
 
@@ -179,7 +181,7 @@ def _unchanged(path):
     """The parquet file at `path`, once it is known that all its bytes are as they were written."""
     _, kept, digest = _seal(path)
     if kept is None or kept != digest:
-        raise ValueError(f"{path}: damaged, or not written by headimpact; delete it and run again")
+        raise UserError(f"{path}: damaged, or not written by headimpact; delete it and run again")
     return pq.ParquetFile(path)
 
 

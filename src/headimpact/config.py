@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from headimpact.guards import UserError
+
 # as headimpact.models.load and resources/published have them; neither is read for a look
 MODEL_TYPES = ("idefics3", "paligemma", "qwen2_vl")
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")
@@ -24,22 +26,22 @@ def check_yaml(content):
         told = yaml.safe_load(content.decode("utf-8"))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(
+        raise UserError(
             f"config.yaml: line {line}: {error.problem}; correct it, what holds a sign of YAML's "
             f"goes in quotes"
         ) from error
     except Exception as error:  # of other classes, by which value cannot be what it looks like
-        raise ValueError(f"config.yaml: not YAML in UTF-8 ({error}); correct it") from error
+        raise UserError(f"config.yaml: not YAML in UTF-8 ({error}); correct it") from error
     if not isinstance(told, dict):
-        raise ValueError("config.yaml: holds no keys; it wants default_study and studies")
+        raise UserError("config.yaml: holds no keys; it wants default_study and studies")
     if "__use_yte__" in told:
-        raise ValueError("config.yaml: __use_yte__: would run code; write what it makes instead")
+        raise UserError("config.yaml: __use_yte__: would run code; write what it makes instead")
     coming, seen = [told], 0
     while coming:
         value = coming.pop()
         seen += 1
         if seen > MOST_VALUES:
-            raise ValueError(f"config.yaml: more than {MOST_VALUES} values; repeat less by *")
+            raise UserError(f"config.yaml: more than {MOST_VALUES} values; repeat less by *")
         if isinstance(value, dict):
             coming += value.values()
         elif isinstance(value, list):
@@ -55,11 +57,11 @@ def check_tree(tree, where=()):
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         path = (*where, str(key))
         if isinstance(tree, dict) and not isinstance(key, str):
-            raise ValueError(f"config.yaml: {'.'.join(path)}: a key that is no text; quote it")
+            raise UserError(f"config.yaml: {'.'.join(path)}: a key that is no text; quote it")
         if isinstance(value, dict | list):
             check_tree(value, path)
         elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"config.yaml: {'.'.join(path)}: {value} is no number; correct it")
+            raise UserError(f"config.yaml: {'.'.join(path)}: {value} is no number; correct it")
         elif isinstance(value, float) and value.is_integer():
             tree[key] = int(value)
 
@@ -98,7 +100,7 @@ def check_study(name, study):
     try:
         _check(f"config.yaml: studies.{name}", study)
     except OSError as error:  # a name that is too long, a folder that may not be read
-        raise ValueError(
+        raise UserError(
             f"config.yaml: studies.{name}: {error.filename}: {error.strerror}; correct the path"
         ) from error
 
@@ -110,18 +112,18 @@ def _check(where, study):
         _check_checkpoint(f"{where}.models.{model}", entry["checkpoint"], MODEL_TYPES)
         first = titles.setdefault(entry["title"], model)
         if first != model:
-            raise ValueError(
+            raise UserError(
                 f"{where}.models.{model}.title: {entry['title']} is the title of {first} too; "
                 f"tables tell models by it, give it another"
             )
         if entry["published"] not in (None, *PUBLISHED_MODELS):
-            raise ValueError(
+            raise UserError(
                 f"{where}.models.{model}.published: {entry['published']} is none of the paper's "
                 f"{', '.join(PUBLISHED_MODELS)}"
             )
         told = entry["configuration"]
         if told and not Path(told, "config.json").is_file():
-            raise ValueError(
+            raise UserError(
                 f"{where}.models.{model}.configuration: no config.json in {told}; "
                 f"correct the path or leave the key out"
             )
@@ -136,16 +138,16 @@ def _check_dataset(where, study):
     dataset, used = study["dataset"], set(annotators(study).values())
     if dataset["kind"] == "scenes":
         if "images" not in dataset:
-            raise ValueError(f"{where}.dataset.images: missing; say how many scenes to draw")
+            raise UserError(f"{where}.dataset.images: missing; say how many scenes to draw")
         wanted = study["sampling"]["images"]
         if wanted > dataset["images"]:
-            raise ValueError(
+            raise UserError(
                 f"{where}.sampling.images: asks for {wanted} of {dataset['images']} "
                 f"scenes; lower it or raise dataset.images"
             )
     elif dataset["kind"] == "coco":
         if dataset["root"] is None and dataset["subset"] != "val2017":
-            raise ValueError(
+            raise UserError(
                 f"{where}.dataset.root: missing; only val2017 is downloaded, name the folder "
                 f"that holds {dataset['subset']}"
             )
@@ -153,12 +155,10 @@ def _check_dataset(where, study):
         for key, there in (("root", Path.is_dir), ("captions", Path.is_file)):
             if not dataset.get(key) or not there(Path(dataset[key])):
                 what = "the images' folder" if key == "root" else "a CSV of file and caption"
-                raise ValueError(
-                    f"{where}.dataset.{key}: no {dataset.get(key) or key}; name {what}"
-                )
+                raise UserError(f"{where}.dataset.{key}: no {dataset.get(key) or key}; name {what}")
         for name in ("instances", "release"):
             if name in used:
-                raise ValueError(
+                raise UserError(
                     f"{where}.annotator.name: {name} has masks of COCO's own images, none of those "
                     f"of a CSV; choose florence2_sam2"
                 )
@@ -166,11 +166,11 @@ def _check_dataset(where, study):
 
 def _check_checkpoint(where, checkpoint, types):
     if checkpoint.startswith((".", "/", "resources/")) and not is_local(checkpoint):
-        raise ValueError(
+        raise UserError(
             f"{where}.checkpoint: no folder {checkpoint}; correct the path or give a hub id"
         )
     if not is_local(checkpoint) and not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint, re.ASCII):
-        raise ValueError(
+        raise UserError(
             f"{where}.checkpoint: {checkpoint} is neither a folder nor a hub id such as "
             f"Qwen/Qwen2-VL-2B-Instruct; correct it"
         )
@@ -178,19 +178,19 @@ def _check_checkpoint(where, checkpoint, types):
         return
     told = _read_json(where, Path(checkpoint, "config.json"))
     if told.get("model_type") not in types:
-        raise ValueError(
+        raise UserError(
             f"{where}.checkpoint: {checkpoint} is of model type {told.get('model_type')}, not "
             f"{' or '.join(types)}; name another"
         )
     if not any(Path(checkpoint).glob("*.safetensors")):
-        raise ValueError(
+        raise UserError(
             f"{where}.checkpoint: no safetensors in {checkpoint}, and nothing else is read; "
             f"save it with save_pretrained"
         )
     # of these the first holds an image processor alone, the second a whole processor
     processors = ("preprocessor_config.json", "processor_config.json")
     if types == MODEL_TYPES and not any(Path(checkpoint, name).is_file() for name in processors):
-        raise ValueError(
+        raise UserError(
             f"{where}.checkpoint: no {' or '.join(processors)} in {checkpoint}; save the image "
             f"processor there with save_pretrained"
         )
@@ -200,7 +200,7 @@ def _read_json(where, path):
     try:
         told = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{where}.checkpoint: {path} cannot be read ({error})") from error
+        raise UserError(f"{where}.checkpoint: {path} cannot be read ({error})") from error
     return told if isinstance(told, dict) else {}
 
 
@@ -214,7 +214,7 @@ def decoder_layers(where, entry):
     text = told.get("text_config")
     layers = {**told, **(text if isinstance(text, dict) else {})}.get("num_hidden_layers")
     if layers is not None and type(layers) is not int:
-        raise ValueError(f"{where}.checkpoint: {path}: num_hidden_layers is {layers!r}; correct it")
+        raise UserError(f"{where}.checkpoint: {path}: num_hidden_layers is {layers!r}; correct it")
     return layers
 
 
@@ -227,27 +227,27 @@ def _check_setups(where, study):
     for setup, entry in study["setups"].items():
         chosen = entry["layers"] in ("top", "bottom", "random")
         if published and chosen and setup not in PUBLISHED_SETUPS:
-            raise ValueError(
+            raise UserError(
                 f"{where}.setups.{setup}: the paper has no layers for it; rename it to one of "
                 f"{', '.join(PUBLISHED_SETUPS)} or set layer_choice: computed"
             )
         if chosen and "count" not in entry:
-            raise ValueError(f"{where}.setups.{setup}.count: missing; say how many layers")
+            raise UserError(f"{where}.setups.{setup}.count: missing; say how many layers")
         if (entry["layers"] == "none") != (setup == "original"):
-            raise ValueError(
+            raise UserError(
                 f"{where}.setups.{setup}: original is the setup that trains no layer "
                 f"(layers: none), and no other is; rename it"
             )
         wanted = entry.get("count", 0) * (3 if entry["layers"] == "random" else 1)
         for model, layers in depths.items():
             if chosen and not published and layers is not None and wanted > layers:
-                raise ValueError(
+                raise UserError(
                     f"{where}.setups.{setup}.count: {entry['count']} {entry['layers']} layers want "
                     f"a decoder of {wanted}, {model} has {layers}; lower it"
                 )
     for model, entry in study["models"].items():
         if published and entry["published"] is None:
-            raise ValueError(
+            raise UserError(
                 f"{where}.models.{model}.published: missing; say which model of the paper's "
                 f"Table 3 it is, or set layer_choice: computed"
             )

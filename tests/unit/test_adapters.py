@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from headimpact.adapters import add_adapter, check, digest
 from headimpact.miniature.checkpoints import MAKERS
+from headimpact.training.lora import add_adapter, check, digest
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0, "targets": ["q_proj"]}
 

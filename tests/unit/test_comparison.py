@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headimpact.comparison import COLUMNS, compare, impact_interval
+from headimpact.report.comparison import COLUMNS, compare, impact_interval
 from headimpact.statistics import kruskal_interval
 
 FILES = {

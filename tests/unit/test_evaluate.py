@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headimpact.adapters import add_adapter
-from headimpact.evaluate import evaluate, questions
-from headimpact.prompts import LABELS
+from headimpact.evaluation.evaluate import evaluate, questions
+from headimpact.models.prompts import LABELS
+from headimpact.training.lora import add_adapter
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0, "targets": ["q_proj", "v_proj"]}
 

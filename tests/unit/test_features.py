@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from headimpact import features
+from headimpact.models import features
 
 SIZES = [(108, 72), (72, 108), (64, 64)]
 

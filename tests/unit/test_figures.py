@@ -9,7 +9,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from headimpact import figures
+from headimpact.report import figures
 
 
 def head_scores(matrix):

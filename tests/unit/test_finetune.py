@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from headimpact import features
-from headimpact.adapters import add_adapter, load_adapters
-from headimpact.batches import Collator, drawn, like_lengths, make_items
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
-from headimpact.finetune import description_losses, finetune
-from headimpact.frozen import handing_on, keep_states
-from headimpact.memory import Room
+from headimpact.guards import AdaptiveBatch
 from headimpact.miniature.checkpoints import MAKERS
-from headimpact.scoring import score
+from headimpact.models import features
+from headimpact.models.continuations import score
+from headimpact.training.batches import Collator, drawn, like_lengths, make_items
+from headimpact.training.finetune import description_losses, finetune
+from headimpact.training.frozen import handing_on, keep_states
+from headimpact.training.lora import add_adapter, load_adapters
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {
@@ -205,7 +205,7 @@ def test_kept_states_are_what_the_layer_is_given(tuned):
     hook.remove()
     above = []
     layer.mlp.register_forward_hook(lambda *_: above.append(1))
-    (kept, *_) = keep_states(model, family, tuned[3][:3], 5, Room(2, "test"))
+    (kept, *_) = keep_states(model, family, tuned[3][:3], 5, AdaptiveBatch(2, "test"))
     assert not above, "what is trained is not computed"
     assert kept.hidden.shape == (len(item.sequence.ids), whole[0].shape[-1])
     torch.testing.assert_close(kept.hidden[:-1], whole[0][0], atol=1e-5, rtol=1e-5)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from headimpact import fingerprint as module
-from headimpact.fingerprint import fingerprint
+from headimpact import code_version as module
+from headimpact.code_version import fingerprint
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"

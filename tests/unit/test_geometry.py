@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from headimpact import prompts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.miniature.checkpoints import MAKERS
 from headimpact.miniature.tokenizers import make_tokenizer
+from headimpact.models import prompts
 from headimpact.models.load import load_family
-from headimpact.tokens import coverage
+from headimpact.scores.coverage import coverage
 
 ROOT = Path(__file__).parents[2]
 

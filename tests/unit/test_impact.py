@@ -8,12 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_pass import plain
 
-from headimpact import prompts
-from headimpact.attend import attend
 from headimpact.dataset.masks import encode
-from headimpact.impact import binarise, head_impact, iou, mask_tokens, measure, pack, unpack
-from headimpact.scoring import score
-from headimpact.tokens import coverage, object_tokens
+from headimpact.models import prompts
+from headimpact.models.continuations import score
+from headimpact.scores.attention import attend
+from headimpact.scores.coverage import coverage, object_tokens
+from headimpact.scores.head_impact import (
+    binarise,
+    head_impact,
+    iou,
+    mask_tokens,
+    measure,
+    pack,
+    unpack,
+)
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 

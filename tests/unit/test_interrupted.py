@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from headimpact import attend as attending
-from headimpact import finetune as module
-from headimpact.batches import Collator, make_items
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
-from headimpact.features import compute
-from headimpact.finetune import finetune
-from headimpact.memory import Room
+from headimpact.guards import AdaptiveBatch
 from headimpact.miniature.checkpoints import MAKERS
+from headimpact.models.features import compute
+from headimpact.scores import attention as attending
+from headimpact.training import finetune as module
+from headimpact.training.batches import Collator, make_items
+from headimpact.training.finetune import finetune
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["q_proj", "v_proj"]}
 TRAINING = {
@@ -234,8 +234,8 @@ def test_a_training_halves_its_batches_on_a_small_gpu(study, tmp_path, monkeypat
     again, small = train(study[3], tmp_path / "small", layers, lora=lora)
     assert sizes[:3] == [4, 2, 1] and set(sizes[3:]) == {1}
     told = capfd.readouterr().err
-    assert "training: the GPU is out of memory, on with 2 at a time" in told
-    assert "training: the GPU is out of memory, on with 1 at a time" in told
+    assert "training: the GPU is out of memory, continuing with batches of 2" in told
+    assert "training: the GPU is out of memory, continuing with batches of 1" in told
     for one, other in zip(history, again, strict=True):
         assert one == pytest.approx(other, rel=2e-4)
     for name, value in adapter.items():
@@ -257,9 +257,9 @@ def test_parts_are_run_again_after_a_halving():
             raise torch.OutOfMemoryError
         return sum(part)
 
-    room = Room(100, "test")
+    room = AdaptiveBatch(100, "test")
     assert sum(room(run, list(range(10)))) == 45
-    assert seen == [10, 5, 3, 3, 2, 2, 2, 2, 2] and room.most == 2
+    assert seen == [10, 5, 3, 3, 2, 2, 2, 2, 2] and room.size == 2
     assert room(run, [1, 2, 3, 4]) == [3, 7]
 
 
@@ -282,7 +282,8 @@ def test_attention_is_the_same_in_halved_batches(study, monkeypatch, capfd):
     (halved,) = attending.attend(*given, 3)
     assert sizes == [3, 2, 2]
     assert whole["attended"] == halved["attended"]
-    assert "attention: the GPU is out of memory, on with 2 at a time" in capfd.readouterr().err
+    reported = capfd.readouterr().err
+    assert "attention: the GPU is out of memory, continuing with batches of 2" in reported
 
 
 def spoil(model, family, layer):

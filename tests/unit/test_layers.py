@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headimpact.layers import choose, layer_scores
+from headimpact.scores.layers import choose, layer_scores
 
 MEANS = np.array([0.5, 0.1, 0.9, 0.3, 0.3, 0.7])
 

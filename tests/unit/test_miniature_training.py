@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from headimpact import prompts
 from headimpact.dataset.scenes import Look, draw
 from headimpact.miniature.lessons import Mix, Teacher, choice, distractor
 from headimpact.miniature.packing import IGNORE, Packer
 from headimpact.miniature.train import Stage, train
-from headimpact.scoring import score
+from headimpact.models import prompts
+from headimpact.models.continuations import score
 
 
 def losses(model, family, features, grid, lessons):

@@ -20,10 +20,10 @@ from headimpact.annotate.instances import annotate
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
-from headimpact.evaluate import evaluate, questions
+from headimpact.evaluation.evaluate import evaluate, questions
 from headimpact.models.load import load
 from headimpact.models.locate import locate
-from headimpact.tables import item_values
+from headimpact.report.tables import item_values
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {

@@ -5,9 +5,9 @@ import json
 import pytest
 from transformers import Idefics3Processor
 
-from headimpact import prompts
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.miniature.tokenizers import SPECIAL, make_tokenizer
+from headimpact.models import prompts
 from headimpact.models.chat import chat_template
 from headimpact.models.load import load_family
 

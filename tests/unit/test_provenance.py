@@ -5,14 +5,16 @@ import hashlib
 import pytest
 
 from headimpact import artifacts
-from headimpact.provenance import gather
+from headimpact.report.provenance import gather
 
 STUDY = {"training": {"seed": 3, "epochs": 2}, "layer_seed": 5, "dataset": {"seed": 7}}
 MODEL = {"checkpoint": "a/b", "commit": "c0ffee", "dtype": "float32", "device": "cpu"}
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(params=["tiny", "release"])
+def folder(tmp_path, request):
+    """A study's folder; its name may be that of a folder in it."""
+    tmp_path = tmp_path / request.param
     sample = {"sample_id": 0, "image_id": 1, "file_name": "x", "width": 2, "height": 3}
     sample |= {"caption_id": 0, "caption": "a", "split": "test", "annotator": "instances"}
     sample.pop("annotator")

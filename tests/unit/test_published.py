@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from headimpact.published import printed_interval, published_layers, read
+from headimpact.report.published import printed_interval, published_layers, read
 
 PRINTED = Path(__file__).resolve().parents[2] / "resources" / "published"
 MODELS = read(PRINTED, "table1").set_index("model")

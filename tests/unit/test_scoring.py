@@ -4,8 +4,8 @@ import pytest
 import torch
 from plain_pass import plain
 
-from headimpact import prompts
-from headimpact.scoring import score
+from headimpact.models import prompts
+from headimpact.models.continuations import score
 
 DESCRIPTIONS = ("a small red circle", "a blue zebra that smokes", "a cat")
 

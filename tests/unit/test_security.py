@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from headimpact.adapters import load_adapters
 from headimpact.dataset.release import Release
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import count_parameters, load_family, load_model
+from headimpact.training.lora import load_adapters
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from headimpact import config
-from headimpact.adapters import add_adapter
 from headimpact.models.load import FAMILIES, count_parameters, family_of
-from headimpact.published import read
+from headimpact.report.published import read
+from headimpact.training.lora import add_adapter
 
 CONFIGURATIONS = Path(__file__).parents[2] / "resources/configurations"
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}

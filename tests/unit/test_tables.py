@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headimpact import tables
+from headimpact.report import tables
 
 
 def metrics(nlls, chosen, answers="ABCD", shares=(0.4, 0.2, 0.1, 0.1)):

@@ -21,7 +21,7 @@ def hashes_of_downloads(study):
 
 def write_provenance():
     """For the studies whose jobs ran just now; others may have been made by another config.yaml."""
-    from headimpact.provenance import gather  # pyarrow, that the run's end alone needs
+    from headimpact.report.provenance import gather  # pyarrow, that the run's end alone needs
 
     describe = ["git", "-C", workflow.basedir, "describe", "--always", "--dirty"]
     done = subprocess.run(describe, capture_output=True, text=True) if which("git") else None

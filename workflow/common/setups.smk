@@ -20,7 +20,7 @@ def layer_choice(name, model, setup):
     study = checked(name)
     told = study["setups"][setup]
     if study["layer_choice"] == "published" and told["layers"] in ("top", "bottom", "random"):
-        from headimpact.published import published_layers  # pandas, that only this needs
+        from headimpact.report.published import published_layers  # pandas, that only this needs
 
         try:
             published = study["models"][model]["published"]

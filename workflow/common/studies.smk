@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from headimpact.config import check_study, check_tree, one_line
-from headimpact.fingerprint import fingerprint
+from headimpact.code_version import fingerprint
 
 try:
     check_tree(config)

@@ -1,11 +1,11 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.attend import attend
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.unchanged import check_unchanged
 from headimpact.models.load import load
 from headimpact.models.locate import locate
+from headimpact.scores.attention import attend
 
 with job(snakemake):
     params = snakemake.params

@@ -4,7 +4,7 @@ import pandas as pd
 from job import job
 
 from headimpact import artifacts
-from headimpact.comparison import compare, impact_interval
+from headimpact.report.comparison import compare, impact_interval
 
 with job(snakemake):
     params, read = snakemake.params, snakemake.input

@@ -3,12 +3,13 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import adapters, artifacts
+from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.unchanged import check_unchanged
-from headimpact.evaluate import evaluate, questions
+from headimpact.evaluation.evaluate import evaluate, questions
 from headimpact.models.load import load
 from headimpact.models.locate import locate
+from headimpact.training import lora as adapters
 
 with job(snakemake):
     params = snakemake.params

@@ -3,9 +3,10 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import artifacts, features
+from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.unchanged import check_unchanged
+from headimpact.models import features
 from headimpact.models.load import load
 from headimpact.models.locate import locate
 

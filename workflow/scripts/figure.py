@@ -1,6 +1,7 @@
 from job import job
 
-from headimpact import artifacts, figures
+from headimpact import artifacts
+from headimpact.report import figures
 
 with job(snakemake):
     draw = getattr(figures, f"figure{snakemake.wildcards.number}")

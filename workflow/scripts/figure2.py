@@ -1,12 +1,13 @@
 from job import job
 
-from headimpact import artifacts, figures
+from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode
 from headimpact.dataset.unchanged import check_unchanged
-from headimpact.impact import mask_tokens
 from headimpact.models.load import load_family
 from headimpact.models.locate import locate
+from headimpact.report import figures
+from headimpact.scores.head_impact import mask_tokens
 
 with job(snakemake):
     params = snakemake.params

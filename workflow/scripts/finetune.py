@@ -5,14 +5,16 @@ from pathlib import Path
 
 from job import job
 
-from headimpact import adapters, artifacts, features
-from headimpact.batches import make_items
+from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.unchanged import check_unchanged
-from headimpact.finetune import finetune
-from headimpact.layers import choose, layer_scores
+from headimpact.models import features
 from headimpact.models.load import load
 from headimpact.models.locate import locate
+from headimpact.scores.layers import choose, layer_scores
+from headimpact.training import lora as adapters
+from headimpact.training.batches import make_items
+from headimpact.training.finetune import finetune
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards

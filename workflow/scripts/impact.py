@@ -1,7 +1,7 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.impact import measure
+from headimpact.scores.head_impact import measure
 
 with job(snakemake):
     params = snakemake.params

@@ -1,9 +1,9 @@
 from job import job
 
-from headimpact.adapters import add_adapter
 from headimpact.models.load import count_parameters, family_of
 from headimpact.models.locate import locate
-from headimpact.tables import table1, table5
+from headimpact.report.tables import table1, table5
+from headimpact.training.lora import add_adapter
 
 with job(snakemake):
     params = snakemake.params

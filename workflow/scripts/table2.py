@@ -1,7 +1,7 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.tables import table2
+from headimpact.report.tables import table2
 
 with job(snakemake):
     read = [artifacts.read(path, "head_scores") for path in snakemake.input.scores]

@@ -1,8 +1,8 @@
 from job import job
 
 from headimpact import artifacts
-from headimpact.layers import choose, layer_scores
-from headimpact.tables import table3
+from headimpact.report.tables import table3
+from headimpact.scores.layers import choose, layer_scores
 
 with job(snakemake):
     params, layers = snakemake.params, {}

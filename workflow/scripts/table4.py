@@ -3,7 +3,7 @@ from pathlib import Path
 from job import job
 
 from headimpact import artifacts
-from headimpact.tables import label_shares, table4, table4_draws, table4_markdown
+from headimpact.report.tables import label_shares, table4, table4_draws, table4_markdown
 
 with job(snakemake):
     params, files = snakemake.params, snakemake.input.metrics

@@ -3,7 +3,7 @@ from job import job
 from headimpact import artifacts
 from headimpact.models.load import load_family
 from headimpact.models.locate import locate
-from headimpact.tokens import object_tokens
+from headimpact.scores.coverage import object_tokens
 
 with job(snakemake):
     folder, identity = locate(snakemake.params.model, snakemake.input.get("checkpoint"))

@@ -9,6 +9,7 @@ from transformers import (
     Florence2Processor,
 )
 
+from headimpact.guards import UserError
 from headimpact.models.weights import load_weights, read_checkpoint
 
 TASK = "<CAPTION_TO_PHRASE_GROUNDING>"  # section 3
@@ -93,7 +94,7 @@ def _processor(folder):
     # too; PIL's computes the same on every machine and needs no torchvision
     told, _ = Florence2Config.get_config_dict(folder)
     if told.get("text_config", {}).get("model_type") == "florence2_language":
-        raise ValueError(
+        raise UserError(
             f"{folder}: not in transformers' own layout; name florence-community's "
             f"checkpoint of Florence-2"
         )

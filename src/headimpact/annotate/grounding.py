@@ -8,7 +8,7 @@ from tqdm import tqdm
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import SCHEMAS
 from headimpact.dataset.masks import encode
-from headimpact.memory import Room
+from headimpact.guards import AdaptiveBatch
 
 
 def annotate(folder, images, grounder, segmenter, batch):
@@ -20,7 +20,7 @@ def annotate(folder, images, grounder, segmenter, batch):
     x0 to y1 are Florence-2's, confidence is SAM2's. Masks that are empty or below the threshold
     of confidence are not left out here.
     """
-    found, dropped, room = [], Dropped(), Room(batch, "Florence-2")
+    found, dropped, room = [], Dropped(), AdaptiveBatch(batch, "Florence-2")
     rows = list(images.itertuples())
     with tqdm(total=len(rows), desc="annotate", unit="image") as progress:
         for start in range(0, len(rows), batch):

@@ -7,6 +7,7 @@ from tqdm import tqdm
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import SCHEMAS
 from headimpact.dataset.masks import decode, from_segmentation
+from headimpact.guards import UserError
 
 
 def annotate(folder, images, description):
@@ -21,7 +22,7 @@ def annotate(folder, images, description):
     try:
         description.format(article="a", category="thing")
     except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"annotator.description: {description!r} is no template ({error}); "
             f"use {{article}} and {{category}} alone"
         ) from error

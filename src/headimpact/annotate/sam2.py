@@ -8,7 +8,7 @@ from transformers import Sam2Model
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-from headimpact.memory import Room
+from headimpact.guards import AdaptiveBatch
 from headimpact.models.weights import load_weights
 
 TOGETHER = 32  # boxes at a time, for memory
@@ -24,7 +24,7 @@ class Segmenter:
     def __init__(self, folder, device="cpu"):
         self.model = load_weights(Sam2Model, folder, device=device)
         self.device = device
-        self.room = Room(TOGETHER, "SAM2")
+        self.room = AdaptiveBatch(TOGETHER, "SAM2")
         told = get_image_processor_config(folder)
         self.side = told.get("size", {}).get("height", self.model.prompt_encoder.input_image_size)
         self.mean = told.get("image_mean", IMAGENET_DEFAULT_MEAN)

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from headimpact.dataset.coco import FORMATS, within
+from headimpact.guards import UserError
 
 
 def write(path, table, images):
@@ -19,7 +20,7 @@ def write(path, table, images):
     """
     rows = list(_rows(table))
     if not rows:
-        raise ValueError(f"{table}: no captions; write a row a caption under file,caption")
+        raise UserError(f"{table}: no captions; write a row a caption under file,caption")
     names = list(dict.fromkeys(name for _, name, _ in rows))
     first = {name: line for line, name, _ in reversed(rows)}
     entries = []
@@ -44,7 +45,7 @@ def _rows(table):
             reader = csv.DictReader(file, strict=True)
             found = reader.fieldnames or []
             if not {"file", "caption"} <= set(found):
-                raise ValueError(
+                raise UserError(
                     f"{table}: line 1: its columns are {found}; write the header file,caption, "
                     f"with commas"
                 )
@@ -52,12 +53,12 @@ def _rows(table):
                 where = f"{table}: line {reader.line_num}"
                 name, caption = row["file"], (row["caption"] or "").strip()
                 if None in row:
-                    raise ValueError(f"{where}: more cells than columns; quote a caption's commas")
+                    raise UserError(f"{where}: more cells than columns; quote a caption's commas")
                 if not name or not caption:
-                    raise ValueError(f"{where}: no file or no caption")
+                    raise UserError(f"{where}: no file or no caption")
                 yield reader.line_num, str(PurePosixPath(name)), caption
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table}: not readable as CSV in UTF-8 ({error})") from error
+        raise UserError(f"{table}: not readable as CSV in UTF-8 ({error})") from error
 
 
 def _size(folder, name, where):
@@ -65,12 +66,12 @@ def _size(folder, name, where):
         path = folder / within(name, folder)
         there = path.is_file()
     except (ValueError, OSError) as error:  # a name that is too long is the system's error
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
     if not there:
-        raise ValueError(f"{where}: no file {path}")
+        raise UserError(f"{where}: no file {path}")
     try:
         with Image.open(path, formats=FORMATS) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where}: {name}: not an image as JPEG, PNG or WebP ({error})") from error
+        raise UserError(f"{where}: {name}: not an image as JPEG, PNG or WebP ({error})") from error

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pandas as pd
 from PIL import ExifTags, Image
 
+from headimpact.guards import UserError
+
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
 FORMATS = ("JPEG", "PNG", "WEBP")
 TURNS = {  # what undoes a camera's turn, by its EXIF orientation
@@ -38,17 +40,17 @@ class CocoFolder:
     def check(self, kinds=("captions", "instances")):
         """Raise ValueError if the folder or one of its files is not there; reads none of them."""
         if not self.root.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"dataset.root: no folder {self.root}; name one that holds annotations/ "
                 f"and {self.subset}/"
             )
         if not self.images_folder.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"dataset.subset: no folder {self.images_folder}; name the images' folder"
             )
         for kind in kinds:
             if not self._annotation_file(kind).is_file():
-                raise ValueError(
+                raise UserError(
                     f"dataset.root: no file {self._annotation_file(kind)}; put it there or "
                     f"correct dataset.subset"
                 )
@@ -58,7 +60,7 @@ class CocoFolder:
         names = self.captions()["file_name"].unique()
         missing = [name for name in names if not (self.images_folder / name).is_file()]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{self.images_folder}: {len(missing)} of {len(names)} images are missing, "
                 f"{missing[0]} first; get them anew"
             )
@@ -106,7 +108,7 @@ class CocoFolder:
             if entry["image_id"] not in images:
                 continue
             if entry["category_id"] not in names:
-                raise ValueError(
+                raise UserError(
                     f"{self._annotation_file('instances')}: no category {entry['category_id']}; "
                     f"get the file anew"
                 )
@@ -138,7 +140,7 @@ class CocoFolder:
                 turn = image.getexif().get(ExifTags.Base.Orientation) if self.upright else None
                 return _as_rgb(image.transpose(TURNS[turn]) if turn in TURNS else image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path}: not a readable image ({error}); get it anew") from error
+            raise UserError(f"{path}: not a readable image ({error}); get it anew") from error
 
     def _annotation_file(self, kind):
         return self.root / "annotations" / f"{kind}_{self.subset}.json"
@@ -148,25 +150,25 @@ class CocoFolder:
         try:
             content = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not readable as JSON ({error}); get it anew") from error
+            raise UserError(f"{path}: not readable as JSON ({error}); get it anew") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path}: not an annotation file of COCO; get it anew")
+            raise UserError(f"{path}: not an annotation file of COCO; get it anew")
         return content
 
     def _entries(self, content, kind, part, keys):
         """The list content[part], each entry with these keys of these types."""
         entries = content.get(part)
         if not isinstance(entries, list):
-            raise ValueError(f"{self._annotation_file(kind)}: no list of {part}; get it anew")
+            raise UserError(f"{self._annotation_file(kind)}: no list of {part}; get it anew")
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                raise ValueError(
+                raise UserError(
                     f"{self._annotation_file(kind)}: {part}[{number}] is no object; get it anew"
                 )
             for key, expected in keys.items():
                 value = entry.get(key)
                 if not _fits(value, expected):
-                    raise ValueError(
+                    raise UserError(
                         f"{self._annotation_file(kind)}: {part}[{number}].{key} is not "
                         f"{'a whole number from 0' if expected is int else 'text'}; get it anew"
                     )
@@ -180,9 +182,9 @@ class CocoFolder:
             try:
                 within(entry["file_name"], self.images_folder)
             except ValueError as error:
-                raise ValueError(f"{self._annotation_file(kind)}: {error}; get it anew") from error
+                raise UserError(f"{self._annotation_file(kind)}: {error}; get it anew") from error
             if not (0 < entry["width"] < 1 << 16 and 0 < entry["height"] < 1 << 16):
-                raise ValueError(
+                raise UserError(
                     f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
                 )
         return images
@@ -207,7 +209,7 @@ def within(file_name, folder):
     path = PurePosixPath(file_name)
     leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive
     if leaves or NO_NAME.search(file_name) or not path.name:
-        raise ValueError(f"{file_name!r}: not the name of a file in {folder}")
+        raise UserError(f"{file_name!r}: not the name of a file in {folder}")
     return path
 
 

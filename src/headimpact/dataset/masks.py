@@ -3,6 +3,8 @@
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from headimpact.guards import UserError
+
 
 def encode(mask):
     """COCO RLE counts (str) of a mask, bool or 0/1, shape (height, width)."""
@@ -17,7 +19,7 @@ def decode(counts, height, width):
     """
     runs = _runs(counts)
     if min(runs, default=-1) < 0 or sum(runs) != height * width:
-        raise ValueError(f"the RLE mask does not fill its {width} x {height} image")
+        raise UserError(f"the RLE mask does not fill its {width} x {height} image")
     inside = np.arange(len(runs)) % 2 == 1  # runs alternate, column by column
     return np.repeat(inside, runs).reshape(width, height).T
 
@@ -29,25 +31,25 @@ def from_segmentation(segmentation, height, width):
     """
     if isinstance(segmentation, list) and segmentation:
         if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
-            raise ValueError("a polygon needs at least three pairs of coordinates")
+            raise UserError("a polygon needs at least three pairs of coordinates")
         far = 2 * max(height, width)  # the library takes memory by the length of an edge
         if not all(_number(value) and abs(value) <= far for p in segmentation for value in p):
-            raise ValueError(f"a polygon lies far outside its {width} x {height} image")
+            raise UserError(f"a polygon lies far outside its {width} x {height} image")
         parts = coco_mask.frPyObjects(segmentation, height, width)
         counts = coco_mask.merge(parts)["counts"].decode("ascii")
     elif isinstance(segmentation, dict) and segmentation.get("size") == [height, width]:
         counts = segmentation.get("counts")
         if isinstance(counts, list):
             if not all(type(run) is int for run in counts):
-                raise ValueError("the runs of an RLE mask are whole numbers")
+                raise UserError("the runs of an RLE mask are whole numbers")
             if sum(counts) != height * width or min(counts, default=0) < 0:
-                raise ValueError(f"the RLE mask does not fill its {width} x {height} image")
+                raise UserError(f"the RLE mask does not fill its {width} x {height} image")
             runs = coco_mask.frPyObjects(segmentation, height, width)
             counts = runs["counts"].decode("ascii")
         elif not isinstance(counts, str):
-            raise ValueError("an RLE mask needs counts")
+            raise UserError("an RLE mask needs counts")
     else:
-        raise ValueError(f"no polygons and no RLE of a {width} x {height} image")
+        raise UserError(f"no polygons and no RLE of a {width} x {height} image")
     decode(counts, height, width)
     return counts
 
@@ -63,7 +65,7 @@ def _runs(counts):
     for character in counts:
         bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 30:
-            raise ValueError("the RLE mask holds a character that no RLE has")
+            raise UserError("the RLE mask holds a character that no RLE has")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:
@@ -72,5 +74,5 @@ def _runs(counts):
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value, shift = 0, 0
     if shift:
-        raise ValueError("the RLE mask ends in the middle of a run")
+        raise UserError("the RLE mask ends in the middle of a run")
     return runs

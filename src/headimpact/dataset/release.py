@@ -9,6 +9,7 @@ import scipy.sparse
 
 from headimpact.dataset.coco import LONE_SURROGATE, NO_NAME, within
 from headimpact.dataset.masks import decode
+from headimpact.guards import UserError
 
 COLUMNS = ["image_id", "file_name", "caption_id", "caption"]
 SAMPLE = {
@@ -36,7 +37,7 @@ class Release:
     def check(self):
         """Raise ValueError if the folder is not there; reads nothing."""
         if not (self.file.is_file() and (self.root / "masks").is_dir()):
-            raise ValueError(
+            raise UserError(
                 f"annotator.release: no {self.file} with masks/ beside it; correct the path, or "
                 f"leave the key out to have it downloaded"
             )
@@ -77,19 +78,19 @@ class Release:
             matrix.check_format(full_check=True)
             return matrix.toarray() > 0
         except Exception as error:  # of numpy, zipfile, zlib and scipy, by what is damaged
-            raise ValueError(f"{path}: not a readable mask ({error}); get it anew") from error
+            raise UserError(f"{path}: not a readable mask ({error}); get it anew") from error
 
     def _read(self):
         try:
             samples = json.loads(self.file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{self.file}: not readable as JSON ({error}); get it anew") from error
+            raise UserError(f"{self.file}: not readable as JSON ({error}); get it anew") from error
         if not isinstance(samples, list):
-            raise ValueError(f"{self.file}: not a list of samples; get it anew")
+            raise UserError(f"{self.file}: not a list of samples; get it anew")
         for number, sample in enumerate(samples):
             problem = _problem(sample)
             if problem:
-                raise ValueError(f"{self.file}: sample {number}: {problem}; get it anew")
+                raise UserError(f"{self.file}: sample {number}: {problem}; get it anew")
         return samples
 
 

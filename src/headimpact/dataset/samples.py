@@ -7,6 +7,7 @@ import pandas as pd
 
 from headimpact.artifacts import SCHEMAS, SPLITS
 from headimpact.dataset.masks import decode
+from headimpact.guards import UserError
 
 # reasons that leave out an image; all others leave out an object
 WHOLE_IMAGE = ("damaged image", "size differs from the annotation file", "no box", "no key object")
@@ -26,7 +27,7 @@ def split_sizes(images, proportions):
         sizes[split] += 1
     for split, size in sizes.items():
         if size == 0:
-            raise ValueError(
+            raise UserError(
                 f"sampling.images: {images} leave no image for the split {split}; raise it"
             )
     return sizes
@@ -42,7 +43,7 @@ def draw_images(captions, count, seed):
     captions = captions.sort_values(["image_id", "caption_id"], ignore_index=True)
     groups = list(captions.groupby("image_id").groups.values())
     if count > len(groups):
-        raise ValueError(
+        raise UserError(
             f"sampling.images: asks for {count} images, the dataset has {len(groups)}; lower it"
         )
     rng = np.random.default_rng(seed)
@@ -69,7 +70,7 @@ def draw_study(pools, sizes, annotators, spare, seed):
         there = own["image_id"].nunique()
         if wanted > there:
             source = "the release" if annotator == "release" else "the dataset"
-            raise ValueError(
+            raise UserError(
                 f"sampling.images: {wanted} are wanted for {annotator}, {source} has {there} for "
                 f"it; lower sampling.images or its share in sampling.proportions"
             )
@@ -129,7 +130,7 @@ def make_samples(
             mine = {split: min(size, len(there)) for split, size in mine.items()}
         wanted = sum(mine.values())
         if len(there) < wanted or wanted == 0:
-            raise ValueError(_too_few(images, dropped, annotator, wanted, len(there)))
+            raise UserError(_too_few(images, dropped, annotator, wanted, len(there)))
         splits = np.repeat(list(mine), list(mine.values()))
         filled.append(there.head(wanted).assign(split=splits))
     samples = pd.concat(filled)

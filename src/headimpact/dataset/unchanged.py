@@ -4,6 +4,7 @@ from tqdm import tqdm
 
 from headimpact.dataset.coco import within
 from headimpact.digest import sha256
+from headimpact.guards import UserError
 
 
 def digests(folder, file_names):
@@ -27,7 +28,7 @@ def check_unchanged(folder, images):
     for row, digest in zip(images.itertuples(), now, strict=True):
         then = row.sha256 if isinstance(row.sha256, str) else None  # pandas has NaN for None
         if digest != then:
-            raise ValueError(
+            raise UserError(
                 f"{folder.images_folder / row.file_name}: not the file that the study was drawn "
                 f"from; put that back, or delete the study's images.parquet and run again"
             )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from headimpact.guards import UnavailableError, UserError
+
 CHUNK = 1 << 20  # bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile bounds no other's memory
 ENCRYPTED = 1  # a bit of a member's flags
@@ -32,7 +34,7 @@ def unpack(archive, members, folder, max_bytes=2 << 30):
                 for target, info in targets.items():
                     _write(target, _content(archive, file, info), bar)
     except OSError as error:
-        raise OSError(
+        raise UnavailableError(
             f"{archive}: cannot be unpacked into {folder} ({error.strerror}); make room there or "
             f"name another downloads.folder"
         ) from None
@@ -43,7 +45,7 @@ def _opened(archive):
     try:
         return zipfile.ZipFile(archive)
     except DAMAGED as error:
-        raise ValueError(
+        raise UserError(
             f"not a zip archive: {archive} ({error}); delete it and run again"
         ) from None
 
@@ -61,13 +63,13 @@ def _targets(archive, infos, members, folder, max_bytes):
         if folder / target in targets:
             refusal = "would be written over another member"
         if refusal:
-            raise ValueError(
+            raise UserError(
                 f"{archive}: {info.filename!r} {refusal}; delete it and get another archive"
             )
         targets[folder / target] = info
         missing.discard(info.filename)
     if missing:
-        raise ValueError(f"{archive}: no file {min(missing)!r} in it; get another archive")
+        raise UserError(f"{archive}: no file {min(missing)!r} in it; get another archive")
     return targets
 
 
@@ -104,7 +106,7 @@ def _content(archive, file, info):
             raise EOFError(f"{size} bytes of {info.file_size}")
     except (*DAMAGED, OSError) as error:  # OSError: an offset outside of the archive
         reason = str(error) or type(error).__name__
-        raise ValueError(
+        raise UserError(
             f"{archive}: {info.filename!r} is damaged ({reason}); delete the archive and run again"
         ) from None
 

@@ -11,6 +11,8 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from headimpact.guards import UnavailableError, UserError
+
 PAUSE = 2  # seconds after an attempt that failed; as long again for each further one in a row
 CHUNK = 8192  # bytes; what came of a chunk before the connection broke off is lost
 ELSEWHERE = "set a mirror as downloads.coco of config.yaml, or name a folder as dataset.root"
@@ -36,7 +38,7 @@ def fetch(url, path, size, md5, timeout=60, attempts=5):
         # not by pooch.retrieve, which downloads to a random name and removes that at any error
         if not _has_md5(partial, md5):
             partial.unlink()
-            raise ValueError(
+            raise UserError(
                 f"{shown}: what came has another md5 than {md5} and was removed; run again, or "
                 f"{ELSEWHERE}"
             )
@@ -44,7 +46,7 @@ def fetch(url, path, size, md5, timeout=60, attempts=5):
     except OSError as error:
         if error.errno is None:  # the network's, told below
             raise
-        raise OSError(
+        raise UnavailableError(
             f"{shown}: cannot be kept as {path} ({error.strerror}); make room there or name "
             f"another downloads.folder; {KEPT}"
         ) from None
@@ -105,11 +107,11 @@ def _complete(url, shown, partial, timeout, attempts):
                 partial.empty()
                 continue
             if status is not None and status < 500 and status != 429:
-                raise ValueError(f"{shown}: {reason}; {ELSEWHERE}")
+                raise UserError(f"{shown}: {reason}; {ELSEWHERE}")
             failed = 0 if partial.end > furthest else failed + 1
             furthest = max(furthest, partial.end)
             if failed == attempts:
-                raise OSError(
+                raise UnavailableError(
                     f"{shown}: {attempts} attempts in a row brought nothing new ({reason}); "
                     f"{KEPT}; or {ELSEWHERE}"
                 )
@@ -161,5 +163,5 @@ def _shown(url):
         good = False
     if not good:
         last = plain_line(url.rpartition("@")[2])
-        raise ValueError(f"downloads.coco: {last!r} is no http or https address; correct it")
+        raise UserError(f"downloads.coco: {last!r} is no http or https address; correct it")
     return plain_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")

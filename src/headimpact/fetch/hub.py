@@ -14,6 +14,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from headimpact.guards import UnavailableError, UserError
+
 # weights as safetensors and what describes them; neither pickles nor code
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 NESTED = ["*/*"]
@@ -61,7 +63,7 @@ def fetched_folder(record):
         folder = Path(_snapshot(checkpoint, commit, local_files_only=True))
         _check_whole(checkpoint, folder)
     except (LocalEntryNotFoundError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{checkpoint}: commit {commit} is not whole in the hub's cache (HF_HOME); "
             f"delete {record} and run again with a network"
         ) from error
@@ -86,13 +88,13 @@ def _check_whole(checkpoint, folder):
         try:
             wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{checkpoint}: {index.name} is damaged; fetch it again") from error
+            raise UserError(f"{checkpoint}: {index.name} is damaged; fetch it again") from error
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{checkpoint}: no config.json; it is no checkpoint of transformers")
+        raise UserError(f"{checkpoint}: no config.json; it is no checkpoint of transformers")
     if not weights:
-        raise ValueError(f"{checkpoint}: no safetensors; only these are read, name another")
+        raise UserError(f"{checkpoint}: no safetensors; only these are read, name another")
     if wanted - weights:
-        raise ValueError(f"{checkpoint}: {min(wanted - weights)} is missing; fetch it again")
+        raise UserError(f"{checkpoint}: {min(wanted - weights)} is missing; fetch it again")
 
 
 class _Plainly:
@@ -107,24 +109,24 @@ class _Plainly:
     def __exit__(self, kind, error, trace):
         name, page = self.checkpoint, f"https://huggingface.co/{self.checkpoint}"
         if isinstance(error, GatedRepoError):
-            raise ValueError(
+            raise UserError(
                 f"{name}: gated; accept its licence at {page} and set HF_TOKEN to a token of "
                 f"that account"
             ) from error
         if isinstance(error, RevisionNotFoundError):
-            raise ValueError(f"{name}: no revision {self.revision}; see {page}") from error
+            raise UserError(f"{name}: no revision {self.revision}; see {page}") from error
         if isinstance(error, RepositoryNotFoundError):
-            raise ValueError(
+            raise UserError(
                 f"{name}: not at {page}, or closed to you; correct the checkpoint or set HF_TOKEN"
             ) from error
         if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
-            raise OSError(
+            raise UnavailableError(
                 f"{name}: not in the hub's cache, and the hub cannot be reached; run "
                 f"`snakemake --cores 4 fetch` where there is a network"
             ) from error
         if isinstance(error, httpx2.HTTPError):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise OSError(
+            raise UnavailableError(
                 f"{name}: no folder here, and the hub at {constants.ENDPOINT} failed ({reason}); "
                 f"correct the checkpoint, or run again, it goes on"
             ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headimpact.dataset.release import Release
 from headimpact.fetch.http import plain_line
+from headimpact.guards import UnavailableError
 
 # a transfer of less than a kilobyte a second for a minute is broken off
 PATIENCE = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
@@ -24,7 +25,9 @@ def fetch(url, commit, folder):
     if Path(url).exists():
         url = str(Path(url).resolve())  # git runs in another folder
     if shutil.which("git") is None:
-        raise OSError("git is not installed; install it, or name a folder as annotator.release")
+        raise UnavailableError(
+            "git is not installed; install it, or name a folder as annotator.release"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     steps = [
@@ -55,7 +58,7 @@ def _git(folder, arguments, what):
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["git failed"]
         reason = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
-        raise OSError(
+        raise UnavailableError(
             f"{what}: {reason}; run again, set downloads.release to a mirror, or name a folder "
             f"as annotator.release"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, describe
-from headimpact.prompts import LABELS, PROMPTS
+from headimpact.models.prompts import LABELS, PROMPTS
 
 WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape in SHAPES]
 

@@ -7,7 +7,7 @@ from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES
-from headimpact.prompts import LABELS
+from headimpact.models.prompts import LABELS
 
 CHAT_TEMPLATES = {  # as the real checkpoints carry them
     "qwen2_vl": (

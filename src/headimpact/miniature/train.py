@@ -16,7 +16,7 @@ from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.miniature.lessons import Mix, Teacher, choice, floor
 from headimpact.miniature.packing import Packer
 from headimpact.models.load import load_family, load_model
-from headimpact.tokens import coverage
+from headimpact.scores.coverage import coverage
 
 CLASSES = ([*SHAPES, "photo"], [*COLOURS, "photo"], [*RADII, "photo"])  # the last: background
 

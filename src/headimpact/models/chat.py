@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from headimpact.guards import UserError
 from headimpact.models.family import Family
 
 
@@ -15,17 +16,17 @@ class ChatFamily(Family):
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
         if not self.tokenizer.chat_template:
-            raise ValueError(
+            raise UserError(
                 "the checkpoint has no chat template; put its chat_template.jinja in its folder"
             )
         try:
             text = self.tokenizer.apply_chat_template(turns, tokenize=False)
         except Exception as error:  # of Jinja, by what is damaged
-            raise ValueError(
+            raise UserError(
                 f"the chat template cannot be filled ({error}); get chat_template.jinja anew"
             ) from error
         if text.count(self.image_text) != 1:
-            raise ValueError(f"the chat template does not write {self.image_text} for an image")
+            raise UserError(f"the chat template does not write {self.image_text} for an image")
         return text.replace(self.image_text, self.placeholder(grid))
 
 
@@ -45,7 +46,7 @@ def chat_template(folder):
                 return told
             told = dict(json.loads(told))
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{folder / name}: not JSON or not UTF-8 ({error}); get it anew"
             ) from error
         if told.get("chat_template"):

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from headimpact.guards import UserError
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -66,7 +68,7 @@ class Family(ABC):
     model_type: str  # as in the checkpoint's config.json
     image_text: str  # stands for one visual token, or, in a chat template, for an image
     decoder: str  # path of the language model inside the model class
-    prompts: str  # which of headimpact.prompts it was trained with
+    prompts: str  # which of headimpact.models.prompts it was trained with
     prompt_sees_both_ways = False  # whether image and prompt attend to what follows them, too
     end = ""  # what ends an answer, where the chat template does not write it
 
@@ -141,7 +143,7 @@ class Family(ABC):
         encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         inside = [i for i, (a, b) in enumerate(encoding["offset_mapping"]) if a < end and b > begin]
         if not inside:
-            raise ValueError(f"the tokenizer has no token for {text[begin:end]!r}")
+            raise UserError(f"the tokenizer has no token for {text[begin:end]!r}")
         return Sequence(tuple(encoding["input_ids"][: inside[-1] + 1]), inside[0])
 
     # ------------------------------------------------------------------ the model's inputs

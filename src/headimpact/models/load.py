@@ -9,6 +9,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from headimpact.guards import UserError
 from headimpact.models.chat import chat_template
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
@@ -31,7 +32,7 @@ def load_family(folder):
     # as the family's own processor does where a tokenizer does not bring it
     tokenizer.add_tokens(AddedToken(family.image_text, normalized=False, special=True))
     if tokenizer.convert_tokens_to_ids(family.image_text) != config.image_token_id:
-        raise ValueError(
+        raise UserError(
             f"{folder}: {family.image_text} is not token {config.image_token_id} of its tokenizer, "
             f"as config.json says; get the checkpoint's own tokenizer"
         )
@@ -44,7 +45,7 @@ def family_of(config, name):
     """The Family class of a configuration; ValueError, with the checkpoint's `name`, if none."""
     if config.model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"{name}: model type {config.model_type} is none of {known}")
+        raise UserError(f"{name}: model type {config.model_type} is none of {known}")
     return FAMILIES[config.model_type]
 
 
@@ -56,7 +57,7 @@ def load_model(folder, dtype="float32", device="cpu"):
 def device_of(wanted):
     """The torch device name for "auto", "cpu" or "cuda"; ValueError for a GPU that is not there."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda: torch finds no GPU here; set device: auto or cpu")
+        raise UserError("device: cuda: torch finds no GPU here; set device: auto or cpu")
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "cpu"

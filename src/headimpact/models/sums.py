@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from headimpact.digest import sha256
+from headimpact.guards import UserError
 
 NAME = "SHA256SUMS"
 
@@ -26,7 +27,7 @@ def check_sums(folder):
         digest, _, name = line.partition("  ")
         path = Path(folder, name)
         if Path(name).name != name or not path.is_file() or sha256(path) != digest:
-            raise ValueError(
+            raise UserError(
                 f"{path}: not as {told} has it; get the checkpoint anew, or delete that file if "
                 f"the change is yours"
             )

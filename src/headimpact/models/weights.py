@@ -1,5 +1,7 @@
 """A checkpoint's files as what transformers makes of them, its weights as a model."""
 
+from headimpact.guards import UserError
+
 
 def read_checkpoint(kind, folder, **options):
     """What the class `kind` of transformers makes of a checkpoint's folder.
@@ -14,7 +16,7 @@ def read_checkpoint(kind, folder, **options):
     except Exception as error:  # of transformers, tokenizers, safetensors, by what is damaged
         # what follows is advice to run the checkpoint's code, or to install another transformers
         reason = " ".join(str(error).partition("\n")[0].split())
-        raise ValueError(
+        raise UserError(
             f"{folder}: not a checkpoint that {kind.__name__} reads ({reason}); get it anew or "
             f"name another, no code of a checkpoint is run"
         ) from error
@@ -31,7 +33,7 @@ def load_weights(model_class, folder, dtype="float32", device="cpu"):
     )
     missing = sorted(report["missing_keys"])
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{folder}: {len(missing)} weights of {type(model).__name__} are missing, among "
             f"them {missing[0]}; name another checkpoint"
         )

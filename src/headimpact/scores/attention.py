@@ -5,11 +5,11 @@ from itertools import chain
 
 import numpy as np
 
-from headimpact import prompts
-from headimpact.features import compute
-from headimpact.impact import binarise, pack
-from headimpact.memory import Room
-from headimpact.scoring import score
+from headimpact.guards import AdaptiveBatch, NotFiniteError
+from headimpact.models import prompts
+from headimpact.models.continuations import score
+from headimpact.models.features import compute
+from headimpact.scores.head_impact import binarise, pack
 
 
 def attend(model, family, folder, samples, objects, batch, one_pass=True):
@@ -21,7 +21,7 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
     Yields a table (dict of columns) of kind "attended" for each image. Raises
     FloatingPointError, naming the sample and the layer, if the model's attention is not finite.
     """
-    room = Room(batch, "attention")
+    room = AdaptiveBatch(batch, "attention")
     by_sample = dict(list(objects.groupby("sample_id")))
     layer_of, head_of = np.indices((family.layers, family.heads)).reshape(2, -1)
     for sample, features in compute(model, family, folder, samples, desc="attention"):
@@ -33,7 +33,7 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
             scored = chain.from_iterable(room(run, sequences))
         except FloatingPointError as error:
             where = f"sample {sample.sample_id} ({sample.file_name})"
-            raise FloatingPointError(f"{where}: {error}") from error
+            raise NotFiniteError(f"{where}: {error}") from error
         # thresholds are taken where the model runs: beside a GPU, a CPU would be waited for
         attended = [binarise(one.attention.double()).cpu().numpy() for one in scored]
         yield {

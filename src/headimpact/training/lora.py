@@ -7,6 +7,8 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from headimpact.guards import UserError
+
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -32,7 +34,7 @@ def add_adapter(model, family, layers, lora):
     found = len(adapted.targeted_module_names)
     wanted = len(layers) * len(lora["targets"])
     if found != wanted:
-        raise ValueError(f"LoRA met {found} modules, not {wanted}; check lora.targets")
+        raise UserError(f"LoRA met {found} modules, not {wanted}; check lora.targets")
     return adapted
 
 
@@ -78,7 +80,7 @@ def _find(folder):
     paths = [Path(folder, name) for name in FILES]
     for path in paths:
         if not path.is_file():
-            raise ValueError(
+            raise UserError(
                 f"{path}: missing, and nothing else is read; delete {folder} and run again"
             )
     return paths
@@ -92,6 +94,6 @@ def check(folder, history):
     try:
         told = json.loads(Path(history).read_bytes())["adapter"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{history}: damaged ({error}); delete it and run again") from error
+        raise UserError(f"{history}: damaged ({error}); delete it and run again") from error
     if digest(folder) != told:
-        raise ValueError(f"{folder}: not as it was trained; delete it and run again")
+        raise UserError(f"{folder}: not as it was trained; delete it and run again")

@@ -8,8 +8,8 @@ from itertools import chain
 import torch
 from tqdm import tqdm
 
-from headimpact.batches import Collator, like_lengths, on_device
-from headimpact.finite import origin
+from headimpact.guards import NotFiniteError, first_nonfinite_layer
+from headimpact.training.batches import Collator, like_lengths, on_device
 
 
 def decoder_layers(model, family):
@@ -56,12 +56,14 @@ def keep_states(model, family, items, below, room):
     kept = {}
     try:
         with handing_on(model, family, slice(below, None)):
-            for numbers in tqdm(like_lengths([*map(len, items)], room.most), desc="frozen layers"):
+            for numbers in tqdm(like_lengths([*map(len, items)], room.size), desc="frozen layers"):
                 found = chain.from_iterable(room(states, [items[number] for number in numbers]))
                 for number, state in zip(numbers, found, strict=True):
                     if not torch.isfinite(state).all():
-                        where = origin(model, family, partial(states, [items[number]]))
-                        raise FloatingPointError(
+                        where = first_nonfinite_layer(
+                            decoder_layers(model, family), partial(states, [items[number]])
+                        )
+                        raise NotFiniteError(
                             f"sample {items[number].sample_id}: not finite {where}"
                         )
                     kept[number] = state

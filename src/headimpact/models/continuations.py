@@ -5,7 +5,8 @@ from functools import partial
 
 import torch
 
-from headimpact.branches import Branches, branching
+from headimpact.guards import NotFiniteError
+from headimpact.models.prefix_attention import Branches, branching
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ def _score_together(model, family, features, grid, sequences, attention):
         kept = torch.stack(branches.attention)
         if not torch.isfinite(kept).all():
             layer = int((~torch.isfinite(kept)).flatten(1).any(1).nonzero()[0])
-            raise FloatingPointError(f"attention in layer {layer} is not finite")
+            raise NotFiniteError(f"attention in layer {layer} is not finite")
         kept = kept.permute(2, 0, 1, 3)  # targets, layers, heads, visual tokens
     logs = logits.float().log_softmax(-1)[rows, told].cpu()
     if not torch.isfinite(logs).all():
-        raise FloatingPointError("a log-probability is not finite")
+        raise NotFiniteError("a log-probability is not finite")
     return [
         Scored(log, one)
         for log, one in zip(logs.split([len(mine) for mine in places]), kept, strict=True)

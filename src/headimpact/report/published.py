@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from headimpact.guards import UserError
+
 KEYS = {
     "table1": ["model"],
     "table2": ["quantity"],
@@ -35,15 +37,15 @@ def read(folder, name):
     path = Path(folder) / f"{name}.csv"
     mend = "take it from resources/published"
     if not path.is_file():
-        raise ValueError(f"{path}: missing; {mend}")
+        raise UserError(f"{path}: missing; {mend}")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV table ({error}); {mend}") from error
+        raise UserError(f"{path}: not a CSV table ({error}); {mend}") from error
     fault = _fault(name, header, rows)
     if fault:
-        raise ValueError(f"{path}: {fault}; {mend}")
+        raise UserError(f"{path}: {fault}; {mend}")
     return pd.DataFrame(rows, columns=header, dtype=str)
 
 
@@ -84,7 +86,7 @@ def published_layers(folder, model, setup):
     found = table[(table["model"] == model) & (table["setup"] == setup)]
     if found.empty:
         printed = ", ".join(table["model"] + " " + table["setup"])
-        raise ValueError(f"no published layers of {model} {setup}; there are: {printed}")
+        raise UserError(f"no published layers of {model} {setup}; there are: {printed}")
     return sorted(int(layer) for layer in found["layers"].iloc[0].split(", "))
 
 
@@ -95,7 +97,7 @@ def printed_interval(text):
     twice. Raises ValueError if `text` is no printed number.
     """
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no printed number, such as 0.94, 3.62e-9 or 3,033,479,408")
+        raise UserError(f"{text!r} is no printed number, such as 0.94, 3.62e-9 or 3,033,479,408")
     value = Decimal(text.replace(",", ""))
     half = Decimal(0)
     if not re.fullmatch(_INTEGER, text):

@@ -8,6 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from headimpact.guards import UserError
+
 
 def keep(path, history, weights, best, optimizer):
     """Write the state of a training, over an earlier one, whole or not at all.
@@ -46,9 +48,9 @@ def kept(path, weights, optimizer):
             told = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if told["digest"] != _digest(told["history"], tensors):
-            raise ValueError("its contents are not what was written")
+            raise UserError("its contents are not what was written")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: damaged ({error}); delete it and run again, the training starts anew"
         ) from error
     for name, weight in weights.items():

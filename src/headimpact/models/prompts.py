@@ -6,6 +6,8 @@ the user's text directly behind the image.
 
 from dataclasses import dataclass
 
+from headimpact.guards import UserError
+
 LABELS = ("A", "B", "C", "D")
 
 
@@ -62,7 +64,7 @@ def choices(family, grid, options):
     first = found[0]
     alike = all(c.start == first.start and c.ids[: c.start] == first.ids[: c.start] for c in found)
     if not (alike and len({c.ids[c.start :] for c in found}) == len(LABELS)):
-        raise ValueError("the labels A to D are not one token each behind the same prompt")
+        raise UserError("the labels A to D are not one token each behind the same prompt")
     if any(len(c.ids) != c.start + 1 for c in found):
-        raise ValueError("a label A to D is more than one token")
+        raise UserError("a label A to D is more than one token")
     return found

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from headimpact import prompts
+from headimpact.models import prompts
 
 IGNORE = -100
 

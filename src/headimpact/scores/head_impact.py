@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from headimpact.guards import UserError
 from headimpact.statistics import clustered_error
 
 
@@ -29,7 +30,7 @@ def unpack(packed, tokens):
     """
     width = -(-tokens // 8)
     if any(len(row) != width for row in packed):
-        raise ValueError(f"attended tokens are not {tokens} bits; delete the file and run again")
+        raise UserError(f"attended tokens are not {tokens} bits; delete the file and run again")
     rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
     return np.unpackbits(rows, axis=1, count=tokens).astype(bool)
 
@@ -50,7 +51,7 @@ def iou(attended, mask):
     Returns float64 (...,), from 0 to 1.
     """
     if not mask.any():
-        raise ValueError("no token belongs to the mask, so that IoU is not defined")
+        raise UserError("no token belongs to the mask, so that IoU is not defined")
     return (attended & mask).sum(-1) / (attended | mask).sum(-1)
 
 
@@ -81,9 +82,9 @@ def measure(samples, objects, tokens, attended, share, average_over):
     masks = {row.object_id: mask_tokens(row.coverage, share) for row in tokens.itertuples()}
     seen = {object_id for object_id, mask in masks.items() if mask.any()}
     if set(attended["object_id"]) != set(masks):
-        raise ValueError("tokens and attention are of other objects; delete both and run again")
+        raise UserError("tokens and attention are of other objects; delete both and run again")
     if not seen:
-        raise ValueError(f"no object covers {share} of any token; lower impact.mask_share")
+        raise UserError(f"no object covers {share} of any token; lower impact.mask_share")
     kept = attended[attended["object_id"].isin(seen)]
     kept = kept.sort_values(["object_id", "layer", "head"], ignore_index=True)
     values = np.empty(len(kept))

@@ -6,12 +6,12 @@ from itertools import chain, islice
 
 import numpy as np
 
-from headimpact import prompts
-from headimpact.adapters import load_adapters
-from headimpact.features import compute
-from headimpact.memory import Room
-from headimpact.prompts import LABELS
-from headimpact.scoring import score
+from headimpact.guards import AdaptiveBatch, NotFiniteError, UserError
+from headimpact.models import prompts
+from headimpact.models.continuations import score
+from headimpact.models.features import compute
+from headimpact.models.prompts import LABELS
+from headimpact.training.lora import load_adapters
 
 TOGETHER = 16  # images between two changes of adapter
 
@@ -38,7 +38,7 @@ def questions(samples, objects, annotations, dataset, seed):
         here = present[image_of[item.sample_id]]
         others = [text for folded, text in pool.items() if folded not in here]
         if len(others) < len(LABELS) - 1:
-            raise ValueError(
+            raise UserError(
                 f"sampling.images: {len(others)} descriptions of the dataset name nothing in the "
                 f"image of object {item.object_id}, three are needed; raise it"
             )
@@ -57,7 +57,7 @@ def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=
     An image passes the vision tower once for all runs; yields lists of rows, some images' each.
     """
     runs = load_adapters(model, adapters)
-    room = Room(len(objects) * (1 + len(LABELS)), "evaluate")
+    room = AdaptiveBatch(len(objects) * (1 + len(LABELS)), "evaluate")
     items = {}
     for item, question in zip(objects.itertuples(), asked, strict=True):
         items.setdefault(item.sample_id, []).append((item, *question))
@@ -72,7 +72,7 @@ def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=
                         told = _ask(model, family, room, sample, features, mine, one_pass)
                     except FloatingPointError as error:
                         where = f"sample {sample.sample_id} ({sample.file_name}), {setup}"
-                        raise FloatingPointError(f"{where}: {error}") from error
+                        raise NotFiniteError(f"{where}: {error}") from error
                     rows += [{"setup": setup, "draw": draw, **row} for row in told]
         yield rows
 

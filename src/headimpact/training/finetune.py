@@ -10,12 +10,11 @@ import torch
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup, set_seed
 
-from headimpact import epochs
-from headimpact.adapters import add_adapter
-from headimpact.batches import IGNORE, Collator, drawn, like_lengths, on_device
-from headimpact.finite import origin
-from headimpact.frozen import handing_on, keep_states
-from headimpact.memory import Room
+from headimpact.guards import AdaptiveBatch, NotFiniteError, first_nonfinite_layer
+from headimpact.training import state as epochs
+from headimpact.training.batches import IGNORE, Collator, drawn, like_lengths, on_device
+from headimpact.training.frozen import decoder_layers, handing_on, keep_states
+from headimpact.training.lora import add_adapter
 
 LARGEST_GRADIENT = 1.0  # its norm, to which a larger one is cut
 LARGEST_LOSS = 700  # nats, of which a float can hold the exponential
@@ -48,7 +47,7 @@ def finetune(model, family, layers, items, validation, lora, training, shortcuts
     Raises FloatingPointError, naming the sample and the layer, if a loss or gradient is not
     finite.
     """
-    room = Room(training["batch_size"], "training")
+    room = AdaptiveBatch(training["batch_size"], "training")
     below = min(layers)
     if not shortcuts["frozen_layers"] or model.config.get_text_config().attention_dropout:
         below = 0
@@ -131,9 +130,7 @@ class _Learner:
             named = sorted(self.weights, key=lambda name: self.weights[name].grad.isfinite().all())
             layer = re.search(r"\.layers\.(\d+)\.", named[0])[1]
             samples = ", ".join(str(item.sample_id) for item in batch)
-            raise FloatingPointError(
-                f"samples {samples}: the gradient in layer {layer} is not finite"
-            )
+            raise NotFiniteError(f"samples {samples}: the gradient in layer {layer} is not finite")
         self.optimizer.step()
         return sum(losses)
 
@@ -147,7 +144,7 @@ class _Learner:
             losses += chain.from_iterable((loss / count).tolist() for loss, count in parts)
         mean = np.mean(losses)
         if mean > LARGEST_LOSS:
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"a validation loss of {mean:.0f} has no perplexity; lower training.learning_rate"
             )
         return math.exp(mean)
@@ -158,10 +155,9 @@ class _Learner:
         if not torch.isfinite(losses).all():
             worst = items[int((~torch.isfinite(losses)).nonzero()[0])]
             inputs = on_device(self.collate([worst]), self.model.device)
-            where = origin(
-                self.model,
-                self.family,
+            where = first_nonfinite_layer(
+                decoder_layers(self.model, self.family),
                 lambda: description_losses(self.adapted, self.family, inputs),
             )
-            raise FloatingPointError(f"sample {worst.sample_id}: the loss is not finite, {where}")
+            raise NotFiniteError(f"sample {worst.sample_id}: the loss is not finite, {where}")
         return losses, counts

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from headimpact.digest import sha256
+from headimpact.guards import UserError
 
 TOGETHER = 64  # images a file: what is held in memory at once
 
@@ -72,7 +73,7 @@ def read(folder, files):
     found = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         if sha256(path) != files.get(path.name):
-            raise ValueError(f"{path}: not as it was kept; delete it and run again")
+            raise UserError(f"{path}: not as it was kept; delete it and run again")
         with safe_open(path, framework="pt") as file:
             found.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return found

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from headimpact.prompts import LABELS
+from headimpact.guards import UserError
+from headimpact.models.prompts import LABELS
 from headimpact.statistics import clustered_error, kruskal, perplexity
 
 METRICS = {"accuracy": "Accuracy", "answer_probability": "AnsProb", "perplexity": "Perplexity"}
@@ -110,7 +111,7 @@ def table4(metrics, answer_probability):
         items = {run: item_values(table, answer_probability) for run, table in runs.items()}
         ids = [sorted(table["object_id"]) for table in runs.values()]
         if any(other != ids[0] for other in ids):
-            raise ValueError(f"{title}: setups were evaluated on other items; evaluate all again")
+            raise UserError(f"{title}: setups were evaluated on other items; evaluate all again")
         for metric, name in METRICS.items():
             row = {"model": title, "metric": name}
             for setup in dict.fromkeys(setup for setup, _ in runs):

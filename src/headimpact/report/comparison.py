@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from headimpact.published import printed_interval, read
+from headimpact.guards import UserError
+from headimpact.report.published import printed_interval, read
 from headimpact.statistics import kruskal_interval
 
 COLUMNS = [
@@ -47,7 +48,7 @@ def compare(folder, names, tables, kruskal_intervals):
     models = list(dict.fromkeys(number["model"] for number in numbers))
     for title, name in names.items():
         if name not in models:
-            raise ValueError(f"{title}: no published model {name}; there are: {', '.join(models)}")
+            raise UserError(f"{title}: no published model {name}; there are: {', '.join(models)}")
     rows = []
     for number in numbers:
         titles = [title for title, name in names.items() if name == number["model"]]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from headimpact.impact import mask_tokens
+from headimpact.scores.head_impact import mask_tokens
 
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"  # told apart by any eye
 

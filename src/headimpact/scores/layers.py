@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from headimpact.guards import UserError
+
 
 def layer_scores(scores):
     """Mean over heads of a head_scores table, float64 (layers,)."""
@@ -20,7 +22,7 @@ def choose(setup, total, means=None, draw=0, seed=0):
     kind = setup["layers"]
     if isinstance(kind, list):
         if not set(kind) <= set(range(total)):
-            raise ValueError(f"layers {kind} want a decoder of more layers than {total}")
+            raise UserError(f"layers {kind} want a decoder of more layers than {total}")
         return sorted(kind)
     if kind == "none":
         return []
@@ -29,7 +31,7 @@ def choose(setup, total, means=None, draw=0, seed=0):
     count = setup["count"]
     wanted = 3 * count if kind == "random" else count
     if wanted > total:
-        raise ValueError(f"setups: {count} {kind} layers want a decoder of {wanted}, not {total}")
+        raise UserError(f"setups: {count} {kind} layers want a decoder of {wanted}, not {total}")
     order = np.argsort(-means, kind="stable")
     if kind == "top":
         return sorted(int(layer) for layer in order[:count])
