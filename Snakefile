@@ -1,22 +1,19 @@
 # The graph of headimpact. The path selects the study: results/{study}/table4.csv
 
 
-include: "workflow/common/plain.smk"
+include: "workflow/common/start.smk"
 
 
 configfile: "config.yaml"
 
 
 include: "workflow/common/studies.smk"
-include: "workflow/common/datasets.smk"
-include: "workflow/common/checkpoints.smk"
-include: "workflow/common/setups.smk"
+include: "workflow/common/inputs.smk"
 include: "workflow/common/provenance.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/annotate.smk"
-include: "workflow/rules/tokens.smk"
-include: "workflow/rules/impact.smk"
+include: "workflow/rules/scores.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"

@@ -1,35 +1,36 @@
-# The configuration, checked, and the parts of a study that rules take as params.
+# How rules ask the studies of config.yaml: every function here answers for a job's wildcards.
 
 from functools import cache
 from shutil import which
 
-import yaml
-from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
+from pydantic import BaseModel
 
-from headimpact.config import check_study, check_tree, one_line
-from headimpact.code_version import fingerprint
+from headimpact import checkpoints, code_version, registry
+from headimpact.study.config import parse
 
 try:
-    check_tree(config)
-    validate(config, "../schemas/config.schema.yaml")
-except ValueError as error:
+    CONFIG = parse(config)
+except UserError as error:
     stop(error)
-except WorkflowError as error:
-    stop(one_line(error.__context__))
 
-STUDIES = config["studies"]
-with Path(workflow.basedir, "envs/headimpact.yaml").open() as file:
-    PINS = dict(pin.split("==") for pin in yaml.safe_load(file)["dependencies"][-1]["pip"])
-DATA = config["downloads"]["folder"]
-if config["default_study"] not in STUDIES:
-    stop(f"config.yaml: default_study: no study {config['default_study']}; name one of studies")
+SCRIPTS = Path(workflow.basedir, "workflow/scripts")
+DATA = CONFIG.downloads.folder
+# jobs in conda environments run the versions that envs/ pins, not those of this environment
+in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
+VERSIONS = (
+    code_version.pinned_versions(Path(workflow.basedir, "envs/headimpact.yaml"))
+    if in_conda
+    else code_version.installed_version
+)
 
 
 wildcard_constraints:
     study=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     model=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    score=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     setup=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    variant=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    annotator=r"\w+",
     draw=r"\d+",
     shard=r"\d+",
     number=r"\d+",
@@ -39,89 +40,153 @@ wildcard_constraints:
 
 
 @cache
-def checked(name):
-    """The study `name`, after what the schema cannot check; ends the run if it cannot run."""
-    if name not in STUDIES:
-        stop(f"config.yaml: studies.{name}: missing; add it, or ask for {', '.join(STUDIES)}")
+def study_named(name):
+    """The study `name`, with the folders that it names checked; ends the run if it cannot run."""
     try:
-        check_study(name, STUDIES[name])
-    except ValueError as error:
+        return CONFIG.study(name)
+    except UserError as error:
         stop(error)
-    return STUDIES[name]
 
 
-def meaning(script):
-    """What the code of a rule's script means, with the pins of the packages that it uses."""
-    return fingerprint(Path(workflow.basedir, f"workflow/scripts/{script}.py"), PINS)
+def ask(question):
+    """An input or params function: the answer of question(study, wildcards)."""
+    return lambda wildcards: question(study_named(wildcards.study), wildcards)
 
 
-def study_of(wildcards):
-    return checked(wildcards.study)
+def setting(*keys):
+    """A params function: the value at a path of keys below the study, as plain data."""
 
-
-def model_of(wildcards):
-    models = study_of(wildcards)["models"]
-    if wildcards.model not in models:
-        stop(
-            f"config.yaml: studies.{wildcards.study}.models.{wildcards.model}: missing; "
-            f"add it, or ask for {', '.join(models)}"
-        )
-    return models[wildcards.model]
-
-
-def part(*keys):
-    """A params function: one part of the study's configuration, so that no other part counts."""
-
-    def read(wildcards):
-        value = study_of(wildcards)
+    def read(study, wildcards):
+        value = study
         for key in keys:
-            value = value[key]
-        return value
+            value = getattr(value, key)
+        return value.model_dump() if isinstance(value, BaseModel) else value
 
-    return read
-
-
-def gpus(wildcards):
-    """How many GPUs a job asks for, decided without importing torch."""
-    wanted = study_of(wildcards)["device"]
-    # where jobs go to a cluster this machine is not the one that runs them
-    there = workflow.non_local_exec or which("nvidia-smi") is not None
-    return int(wanted == "cuda" or (wanted == "auto" and there))
+    return ask(read)
 
 
-def shards(stage):
-    """An input function's range over the shards of a stage."""
-
-    def count(wildcards):
-        return range(study_of(wildcards)[stage]["shards"])
-
-    return count
-
-
-def models_of(wildcards):
-    return list(study_of(wildcards)["models"])
+def entry_of(kind, mapping, name, study_name):
+    """An entry of a study's models, scores or setups; a name that it lacks ends the run."""
+    if name not in mapping:
+        where = f"config.yaml: studies.{study_name}.{kind}.{name}"
+        stop(f"{where}: missing; add it, or ask for {', '.join(mapping)}")
+    return mapping[name]
 
 
-def titles_of(wildcards):
-    return [entry["title"] for entry in study_of(wildcards)["models"].values()]
+def model_of(study, wildcards):
+    return entry_of("models", study.models, wildcards.model, wildcards.study)
+
+
+def setup_of(study, wildcards):
+    return entry_of("setups", study.setups, wildcards.setup, wildcards.study)
+
+
+def score_of(study, wildcards):
+    return entry_of("scores", study.scores, wildcards.score, wildcards.study)
 
 
 def of_models(file):
-    """An input function: a file of every model, in their order."""
+    """An input function: a file of every model, in their order. file: may hold {first_score}."""
+    return ask(
+        lambda study, wildcards: [
+            f"results/{wildcards.study}/{model}/{file.format(first_score=study.first_score)}"
+            for model in study.models
+        ]
+    )
 
-    def files(wildcards):
-        return [f"results/{wildcards.study}/{model}/{file}" for model in models_of(wildcards)]
 
-    return files
+titles = ask(lambda study, wildcards: [model.title for model in study.models.values()])
 
 
-def report_study():
-    """The last lines of a run: whose study the tables are of, and which makes the paper's."""
-    made = [name for name in STUDIES if any(Path(f"results/{name}").glob("table*.csv"))]
-    lines = [f"results/{name}/ is the study {name}: {STUDIES[name]['title']}." for name in made]
-    if any(Path("results").glob("table*.csv")):
-        lines.append(f"The tables in results/ are copies of the study {config['default_study']}'s.")
-    if lines and "paper" in STUDIES:
-        lines.append("The paper's: snakemake --cores 4 results/paper/table4.csv")
-    if lines:
-        print("", *lines, sep="\n", file=sys.stderr)
+def code(script, *entries):
+    """A params function: the version of the code that a script runs.
+
+    entries: functions (study, wildcards) -> entries of the registry that the job uses.
+    """
+    path = SCRIPTS / f"{script}.py"
+
+    def version(study, wildcards):
+        used = [entry for entries_of in entries for entry in entries_of(study, wildcards)]
+        return code_version_of(path, tuple(sorted({entry.module for entry in used})))
+
+    return ask(version)
+
+
+@cache
+def code_version_of(path, modules=()):
+    return code_version.code_version(path, modules, VERSIONS)
+
+
+def families(models):
+    """The families of models; all families for a checkpoint that has yet to be fetched."""
+    used = {}
+    for model in models:
+        folder = model.configuration or model.checkpoint
+        name = None
+        if checkpoints.is_local(folder):
+            name = registry.family_of(checkpoints.model_type(folder))
+        used |= {name: registry.FAMILIES[name]} if name else registry.FAMILIES
+    return list(used.values())
+
+
+def model_family(study, wildcards):
+    return families([model_of(study, wildcards)])
+
+
+def first_model_family(study, wildcards):
+    return families([study.first_model])
+
+
+def all_model_families(study, wildcards):
+    return families(study.models.values())
+
+
+def score_entry(study, wildcards):
+    return [registry.SCORES[score_of(study, wildcards).kind]]
+
+
+def family_of_score(study, wildcards):
+    """The family of the model, for a score that runs it."""
+    return model_family(study, wildcards) if runs_model(study, wildcards) else []
+
+
+def runs_model(study, wildcards):
+    return "model" in score_entry(study, wildcards)[0].needs
+
+
+def layer_choice_entry(study, wildcards):
+    return [registry.LAYER_CHOICES[setup_of(study, wildcards).choice]]
+
+
+def method_entry(study, wildcards):
+    setup_of(study, wildcards)
+    return [registry.METHODS[study.method_of(wildcards.setup).kind]]
+
+
+def counted_method_entry(study, wildcards):
+    return [registry.METHODS[study.method_of(study.counted_setup).kind]]
+
+
+def metric_entries(study, wildcards):
+    return [registry.METRICS[metric.kind] for metric in study.metrics.values()]
+
+
+def annotator_entry(study, wildcards):
+    return [registry.ANNOTATORS[wildcards.annotator]]
+
+
+def annotator_runs_model(study, wildcards):
+    return "model" in annotator_entry(study, wildcards)[0].needs
+
+
+def gpus(needed=lambda study, wildcards: True):
+    """A resource function: how many GPUs a job asks for, without importing torch."""
+
+    def count(study, wildcards):
+        # on a cluster this machine is not the one that runs the jobs
+        here = which("nvidia-smi") is not None or Path("/dev/kfd").exists()
+        available = workflow.non_local_exec or here
+        wanted = study.device == "cuda" or (study.device == "auto" and available)
+        return int(bool(wanted and needed(study, wildcards)))
+
+    return ask(count)

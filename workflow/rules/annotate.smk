@@ -1,87 +1,32 @@
 # Key objects: found by an annotator, shard by shard, then filtered and split into samples.
 
 
-rule annotate_instances:
+rule annotate:
     input:
         unpack(annotation_files),
+        unpack(annotator_inputs),
         images=rules.images.output.images,
     output:
-        annotations="results/{study}/annotations/instances.{shard}.parquet",
-        dropped="results/{study}/annotations/instances.{shard}.dropped.parquet",
+        annotations="results/{study}/annotations/{annotator}.{shard}.parquet",
+        dropped="results/{study}/annotations/{annotator}.{shard}.dropped.parquet",
     log:
-        "results/{study}/logs/annotate_instances.{shard}.log",
+        "results/{study}/logs/annotate.{annotator}.{shard}.log",
     benchmark:
-        "results/{study}/benchmarks/annotate_instances.{shard}.tsv"
-    conda:
-        "../../envs/headimpact.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        root=dataset_root,
-        shards=part("annotator", "shards"),
-        description=part("annotator", "description"),
-        code=meaning("annotate_instances"),
-    script:
-        "../scripts/annotate_instances.py"
-
-
-rule annotate_florence2_sam2:
-    input:
-        unpack(annotation_files),
-        images=rules.images.output.images,
-        grounder=fetched_annotator("grounder"),
-        segmenter=fetched_annotator("segmenter"),
-    output:
-        annotations="results/{study}/annotations/florence2_sam2.{shard}.parquet",
-        dropped="results/{study}/annotations/florence2_sam2.{shard}.dropped.parquet",
-    log:
-        "results/{study}/logs/annotate_florence2_sam2.{shard}.log",
-    benchmark:
-        "results/{study}/benchmarks/annotate_florence2_sam2.{shard}.tsv"
+        "results/{study}/benchmarks/annotate.{annotator}.{shard}.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=16000,
         runtime=240,
-        gpu=gpus,
+        gpu=gpus(annotator_runs_model),
     params:
-        root=dataset_root,
-        shards=part("annotator", "shards"),
-        grounder=annotator_checkpoint("grounder"),
-        segmenter=annotator_checkpoint("segmenter"),
-        code=meaning("annotate_florence2_sam2"),
+        folder=images_folder,
+        shards=setting("annotator", "shards"),
+        options=annotator_options,
+        code=code("annotate", annotator_entry),
     script:
-        "../scripts/annotate_florence2_sam2.py"
-
-
-rule annotate_release:
-    input:
-        unpack(annotation_files),
-        images=rules.images.output.images,
-        release=release_folder,
-    output:
-        annotations="results/{study}/annotations/release.{shard}.parquet",
-        dropped="results/{study}/annotations/release.{shard}.dropped.parquet",
-    log:
-        "results/{study}/logs/annotate_release.{shard}.log",
-    benchmark:
-        "results/{study}/benchmarks/annotate_release.{shard}.tsv"
-    conda:
-        "../../envs/headimpact.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        root=dataset_root,
-        shards=part("annotator", "shards"),
-        commit=release_commit,
-        code=meaning("annotate_release"),
-    script:
-        "../scripts/annotate_release.py"
+        "../scripts/annotate.py"
 
 
 rule samples:
@@ -110,12 +55,36 @@ rule samples:
         mem_mb=4000,
         runtime=10,
     params:
-        sampling=part("sampling"),
-        annotators=annotators_of,
-        min_confidence=part("annotator", "min_confidence"),
-        code=meaning("samples"),
+        sampling=setting("sampling"),
+        annotators=annotator_of_splits,
+        min_confidence=setting("annotator", "min_confidence"),
+        code=code("samples"),
     script:
         "../scripts/samples.py"
+
+
+rule questions:
+    input:
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        annotations=annotated(".parquet"),
+    output:
+        questions="results/{study}/questions.parquet",
+    log:
+        "results/{study}/logs/questions.log",
+    benchmark:
+        "results/{study}/benchmarks/questions.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        seed=setting("questions", "seed"),
+        code=code("questions"),
+    script:
+        "../scripts/questions.py"
 
 
 rule release_layout:
@@ -136,6 +105,6 @@ rule release_layout:
         runtime=30,
     params:
         url=image_url,
-        code=meaning("release_layout"),
+        code=code("release_layout"),
     script:
         "../scripts/release_layout.py"

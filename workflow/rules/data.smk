@@ -16,15 +16,15 @@ rule scenes:
         mem_mb=1000,
         runtime=10,
     params:
-        dataset=part("dataset"),
-        code=meaning("scenes"),
+        dataset=setting("dataset"),
+        code=code("scenes"),
     script:
         "../scripts/scenes.py"
 
 
 rule captions:
     input:
-        table=part("dataset", "captions"),
+        table=setting("dataset", "captions"),
     output:
         captions="results/{study}/dataset/annotations/captions_images.json",
     log:
@@ -38,8 +38,8 @@ rule captions:
         mem_mb=1000,
         runtime=30,
     params:
-        images=part("dataset", "root"),
-        code=meaning("captions"),
+        images=setting("dataset", "root"),
+        code=code("captions"),
     script:
         "../scripts/captions.py"
 
@@ -61,9 +61,12 @@ rule images:
         mem_mb=2000,
         runtime=10,
     params:
-        root=dataset_root,
-        annotators=annotators_of,
-        sampling=drawn_by,
-        code=meaning("images"),
+        folder=images_folder,
+        annotators=annotator_of_splits,
+        images=setting("sampling", "images"),
+        spare=setting("sampling", "spare"),
+        seed=setting("sampling", "seed"),
+        proportions=setting("sampling", "proportions"),
+        code=code("images"),
     script:
         "../scripts/images.py"

@@ -1,35 +1,32 @@
-# The test split under every setup of a model: perplexity, accuracy, answer probability.
+# What the model of each run says of the test split; metrics are computed from it without a model.
 
 
 rule evaluate:
     input:
         unpack(annotation_files),
+        unpack(adapter_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
+        questions=rules.questions.output.questions,
         checkpoint=fetched_model,
-        annotations=annotated(".parquet"),
-        adapters=of_adapters("adapter"),
-        histories=of_adapters("history.json"),
+        features=features_record,
     output:
-        metrics="results/{study}/{model}/metrics/{shard}.parquet",
+        answers="results/{study}/{model}/{setup}/{variant}/{draw}/answers.parquet",
     log:
-        "results/{study}/logs/{model}.evaluate.{shard}.log",
+        "results/{study}/logs/{model}.evaluate.{setup}.{variant}.{draw}.log",
     benchmark:
-        "results/{study}/benchmarks/{model}.evaluate.{shard}.tsv"
+        "results/{study}/benchmarks/{model}.evaluate.{setup}.{variant}.{draw}.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=16000,
         runtime=240,
-        gpu=gpus,
+        gpu=gpus(),
     params:
-        root=dataset_root,
-        model=checkpoint_of,
-        shards=part("evaluation", "shards"),
-        runs=told_runs,
-        seed=part("evaluation", "seed"),
-        one_pass=part("shortcuts", "one_pass"),
-        code=meaning("evaluate"),
+        folder=images_folder,
+        model=checkpoint_to_run,
+        one_pass=setting("shortcuts", "one_pass"),
+        code=code("evaluate", model_family),
     script:
         "../scripts/evaluate.py"

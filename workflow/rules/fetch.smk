@@ -3,7 +3,7 @@
 
 rule fetch:
     input:
-        lambda wildcards: [path for study in STUDIES for path in downloads_of(study)],
+        lambda wildcards: [path for name in CONFIG.studies for path in downloads_of(name)],
 
 
 rule coco:

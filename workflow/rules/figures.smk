@@ -6,7 +6,7 @@ rule figure2:
         unpack(annotation_files),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        tokens=first_tokens,
+        tokens=ask(lambda study, wildcards: of_models("tokens.parquet")(wildcards)[0]),
         checkpoint=fetched_first_model,
     output:
         svg=report(
@@ -28,18 +28,18 @@ rule figure2:
         mem_mb=2000,
         runtime=5,
     params:
-        root=dataset_root,
+        folder=images_folder,
         model=first_checkpoint,
-        title=lambda wildcards: titles_of(wildcards)[0],
-        mask_share=part("impact", "mask_share"),
-        code=meaning("figure2"),
+        title=ask(lambda study, wildcards: study.first_model.title),
+        mask_share=ask(lambda study, wildcards: study.mask_share),
+        code=code("figure2", first_model_family),
     script:
         "../scripts/figure2.py"
 
 
 rule figure:
     input:
-        scores=of_models("head_scores.parquet"),
+        scores=of_models("scores/{first_score}.parquet"),
     output:
         svg=report(
             "results/{study}/figure{number}.svg",
@@ -62,15 +62,16 @@ rule figure:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles_of,
-        code=meaning("figure"),
+        titles=titles,
+        name=ask(lambda study, wildcards: study.score_title),
+        code=code("figure"),
     script:
         "../scripts/figure.py"
 
 
 rule default_figure:
     input:
-        f"results/{config['default_study']}/figure{{number}}.{{kind}}",
+        f"results/{CONFIG.default_study}/figure{{number}}.{{kind}}",
     output:
         "results/figure{number}.{kind}",
     log:

@@ -1,4 +1,4 @@
-# LoRA on the layers of each setup, on what the frozen vision tower makes of each image once.
+# Fine-tuning the layers of each setup, on the image features that the frozen vision tower computes.
 
 
 rule features:
@@ -7,9 +7,9 @@ rule features:
         samples=rules.samples.output.samples,
         checkpoint=fetched_model,
     output:
-        # the features lie beside it, in features/, until the model's setups are evaluated. They are
-        # no output: Snakemake would train all setups again whenever a new one has them made again
-        kept="results/{study}/{model}/features.json",
+        # The features lie beside it, in features/, which may be deleted at any time. They are no
+        # output: Snakemake runs every training again when a missing output is made again.
+        record="results/{study}/{model}/features.json",
     log:
         "results/{study}/logs/{model}.features.log",
     benchmark:
@@ -20,11 +20,11 @@ rule features:
     resources:
         mem_mb=16000,
         runtime=120,
-        gpu=gpus,
+        gpu=gpus(),
     params:
-        root=dataset_root,
-        model=checkpoint_of,
-        code=meaning("features"),
+        folder=images_folder,
+        model=checkpoint_to_run,
+        code=code("features", model_family),
     script:
         "../scripts/features.py"
 
@@ -35,30 +35,29 @@ rule finetune:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         checkpoint=fetched_model,
-        features=kept_features,
-        scores=scores_if_needed,
+        features=features_record,
+        layers=rules.layers.output.layers,
     output:
-        adapter=directory("results/{study}/{model}/{setup}/{draw}/adapter"),
-        history="results/{study}/{model}/{setup}/{draw}/history.json",
+        adapter=directory("results/{study}/{model}/{setup}/{variant}/{draw}/adapter"),
+        history="results/{study}/{model}/{setup}/{variant}/{draw}/history.json",
     log:
-        "results/{study}/logs/{model}.finetune.{setup}.{draw}.log",
+        "results/{study}/logs/{model}.finetune.{setup}.{variant}.{draw}.log",
     benchmark:
-        "results/{study}/benchmarks/{model}.finetune.{setup}.{draw}.tsv"
+        "results/{study}/benchmarks/{model}.finetune.{setup}.{variant}.{draw}.tsv"
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=24000,
         runtime=480,
-        gpu=gpus,
+        gpu=gpus(),
     params:
-        root=dataset_root,
-        model=checkpoint_of,
-        setup=layers_of_setup,
-        layer_seed=layer_seed_of_setup,
-        lora=part("lora"),
-        shortcuts=training_shortcuts,
-        training=lambda wildcards: training_of(study_of(wildcards), wildcards.setup),
-        code=meaning("finetune"),
+        folder=images_folder,
+        model=checkpoint_to_run,
+        method=method_settings,
+        training=training_values,
+        few_logits=setting("shortcuts", "few_logits"),
+        frozen_layers=setting("shortcuts", "frozen_layers"),
+        code=code("finetune", model_family, method_entry),
     script:
         "../scripts/finetune.py"

@@ -24,6 +24,6 @@ rule miniature:
         runtime=240,
     params:
         seed=0,
-        code=meaning("miniature"),
+        code=code_version_of(SCRIPTS / "miniature.py"),
     script:
         "../scripts/miniature.py"

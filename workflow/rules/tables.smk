@@ -30,17 +30,20 @@ rule parameters:
         runtime=10,
     params:
         models=counted_models,
-        layers=counted_layers,
-        lora=part("lora"),
-        code=meaning("parameters"),
+        count=ask(lambda study, wildcards: study.counted_layers),
+        method=ask(lambda study, wildcards: study.method_of(study.counted_setup).as_data()),
+        code=code("parameters", all_model_families, counted_method_entry),
     script:
         "../scripts/parameters.py"
 
 
 rule table2:
     input:
-        scores=of_models("head_scores.parquet"),
+        scores=of_models("scores/{first_score}.parquet"),
+        tokens=of_models("tokens.parquet"),
+        objects=rules.samples.output.objects,
     output:
+        uncovered="results/{study}/uncovered.csv",
         table=report(
             "results/{study}/table2.csv",
             caption="../report/table2.rst",
@@ -59,15 +62,16 @@ rule table2:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles_of,
-        code=meaning("table2"),
+        titles=titles,
+        mask_share=ask(lambda study, wildcards: study.mask_share),
+        code=code("table2"),
     script:
         "../scripts/table2.py"
 
 
 rule table3:
     input:
-        scores=of_models("head_scores.parquet"),
+        layers=layers_of_draws,
     output:
         table=report(
             "results/{study}/table3.csv",
@@ -87,18 +91,17 @@ rule table3:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles_of,
-        setups=layers_of_models,
-        runs=lambda wildcards: setup_runs(study_of(wildcards)),
-        layer_seed=part("layer_seed"),
-        code=meaning("table3"),
+        titles=titles,
+        draws=draws,
+        code=code("table3"),
     script:
         "../scripts/table3.py"
 
 
 rule table4:
     input:
-        metrics=metrics_of_models,
+        answers=ask(run_files("answers.parquet")),
+        questions=rules.questions.output.questions,
     output:
         table=report(
             "results/{study}/table4.csv",
@@ -121,10 +124,10 @@ rule table4:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles_of,
-        runs=lambda wildcards: setup_runs(study_of(wildcards)),
-        answer_probability=part("evaluation", "answer_probability"),
-        code=meaning("table4"),
+        titles=titles,
+        runs=runs,
+        metrics=ask(lambda study, wildcards: {n: m.as_data() for n, m in study.metrics.items()}),
+        code=code("table4", metric_entries),
     script:
         "../scripts/table4.py"
 
@@ -136,10 +139,11 @@ rule comparison:
         table3=rules.table3.output.table,
         table4=rules.table4.output.table,
         table5=rules.parameters.output.table5,
-        impact=of_models("impact.parquet"),
+        tokens=of_models("tokens.parquet"),
+        attention=attention_of_models,
         objects=rules.samples.output.objects,
         published=multiext(
-            f"{PUBLISHED}/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"
+            "resources/published/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"
         ),
     output:
         comparison=report(
@@ -160,17 +164,17 @@ rule comparison:
         mem_mb=4000,
         runtime=20,
     params:
-        titles=titles_of,
+        titles=titles,
         names=published_names,
-        average_over=part("impact", "average_over"),
-        code=meaning("comparison"),
+        options=ask(lambda study, wildcards: study.scores[study.first_score].options),
+        code=code("comparison"),
     script:
         "../scripts/comparison.py"
 
 
 rule default_table:
     input:
-        f"results/{config['default_study']}/table{{number}}.{{kind}}",
+        f"results/{CONFIG.default_study}/table{{number}}.{{kind}}",
     output:
         "results/table{number}.{kind}",
     log:

@@ -1,30 +1,24 @@
 from job import job
+from open_images import open_images
+from open_model import open_model
 
-from headimpact import artifacts
-from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.unchanged import check_unchanged
-from headimpact.models.load import load
-from headimpact.models.locate import locate
-from headimpact.scores.attention import attend
+from headimpact.scores.attention import attended_tokens
 
-with job(snakemake):
-    params = snakemake.params
-    samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'")
-    mine = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
-    images = CocoFolder(**params.root)
-    check_unchanged(images, mine)
-    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
-    model, family = load(folder, identity)
-    table = attend(
-        model,
-        family,
-        images,
-        mine,
-        artifacts.read(snakemake.input.objects, "objects"),
-        # no param: how many at once changes no result
-        snakemake.config["studies"][snakemake.wildcards.study]["impact"]["batch"],
-        params.one_pass,
-    )
-    artifacts.write_parts(
-        snakemake.output.attended, "attended", table, model=identity, code=params.code
+with job(snakemake) as job:
+    samples = job.samples("impact")
+    images = open_images(job, samples)
+    model, family, identity = open_model(job)
+    job.write_parts(
+        job.output.attention,
+        "attention",
+        attended_tokens(
+            model,
+            family,
+            images,
+            samples,
+            job.objects(samples),
+            job.study.attention.batch,
+            job.params.one_pass,
+        ),
+        checkpoint=identity,
     )

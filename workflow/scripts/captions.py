@@ -2,5 +2,5 @@ from job import job
 
 from headimpact.dataset.captions import write
 
-with job(snakemake):
-    write(snakemake.output.captions, snakemake.input.table, snakemake.params.images)
+with job(snakemake) as job:
+    write(job.output.captions, job.input.table, job.params.images)

@@ -4,8 +4,7 @@ from job import job
 
 from headimpact.fetch.coco import download
 
-with job(snakemake):
-    # the mirror is no param: what is fetched is told by its hash, not by its place
-    url = snakemake.config["downloads"]["coco"]
-    root = Path(snakemake.output.images).parent
-    download(snakemake.input.table, url, root / "archives", root)
+with job(snakemake) as job:
+    # the mirror is no param: what is fetched is identified by its hash, not by its place
+    root = Path(job.output.images).parent
+    download(job.input.table, job.config.downloads.coco, root / "archives", root)

@@ -1,50 +1,29 @@
-import shutil
-from pathlib import Path
-
 from job import job
+from open_images import open_images
+from open_model import open_model
 
 from headimpact import artifacts
-from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.unchanged import check_unchanged
-from headimpact.evaluation.evaluate import evaluate, questions
-from headimpact.models.load import load
-from headimpact.models.locate import locate
-from headimpact.training import lora as adapters
+from headimpact.evaluation.evaluate import evaluate
+from headimpact.models import features
+from headimpact.training.lora import check_adapter, load_adapter
 
-with job(snakemake):
-    params = snakemake.params
-    samples = artifacts.read(snakemake.input.samples, "samples").query("split == 'test'")
-    dataset = artifacts.read(snakemake.input.objects, "objects")
-    objects = dataset[dataset["sample_id"].isin(samples["sample_id"])]
-    annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
-    asked = questions(samples, objects, annotations, dataset["description"], params.seed)
-    # the questions are drawn over all of the split, whatever a shard holds of it
-    samples = samples.iloc[int(snakemake.wildcards.shard) :: params.shards]
-    images = CocoFolder(**params.root)
-    check_unchanged(images, samples)
-    mine = objects["sample_id"].isin(samples["sample_id"])
-    trained = iter(snakemake.input.adapters)
-    runs = {
-        (setup, draw): None if layers == "none" else next(trained)
-        for setup, draw, layers in params.runs
-    }
-    for folder, history in zip(snakemake.input.adapters, snakemake.input.histories, strict=True):
-        adapters.check(folder, history)
-    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
-    model, family = load(folder, identity)
+with job(snakemake) as job:
+    samples = job.samples("test")
+    adapter = job.input.get("adapter")
+    if adapter:
+        check_adapter(adapter, job.input.history)
+    model, family, identity = open_model(job)
+    stored = features.load(job.input.get("features"))
+    images = open_images(job, samples[~samples["sample_id"].isin(stored)])
+    known = features.load_or_compute(model, family, images, samples, stored)
+    if adapter:
+        load_adapter(model, adapter)
     rows = evaluate(
         model,
         family,
-        images,
-        samples,
-        objects[mine],
-        [question for question, here in zip(asked, mine, strict=True) if here],
-        runs,
-        params.one_pass,
+        known,
+        job.objects(samples),
+        artifacts.read(job.input.questions, "questions"),
+        job.params.one_pass,
     )
-    record = {**dict(snakemake.wildcards.items()), "checkpoint": identity}
-    artifacts.write_parts(
-        snakemake.output.metrics, "metrics", rows, seed=params.seed, code=params.code, **record
-    )
-    # the model's trainings are done: what they shared is not needed any more
-    shutil.rmtree(Path(snakemake.output.metrics).parents[1] / "features", ignore_errors=True)
+    job.write(job.output.answers, "answers", rows, checkpoint=identity)

@@ -2,24 +2,18 @@ import json
 from pathlib import Path
 
 from job import job
+from open_images import open_images
+from open_model import open_model
 
-from headimpact import artifacts
-from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.unchanged import check_unchanged
 from headimpact.models import features
-from headimpact.models.load import load
-from headimpact.models.locate import locate
 
-with job(snakemake):
-    params, kept = snakemake.params, Path(snakemake.output.kept)
-    samples = artifacts.read(snakemake.input.samples, "samples")
-    samples = samples[samples["split"].isin(["train", "validation"])]
-    images = CocoFolder(**params.root)
-    check_unchanged(images, samples)
-    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
-    model, family = load(folder, identity)
+with job(snakemake) as job:
+    record = Path(job.output.record)
+    samples = job.samples("train", "validation", "test")
+    images = open_images(job, samples)
+    model, family, identity = open_model(job)
     computed = features.compute(model, family, images, samples)
-    count, size, files = features.write(kept.with_suffix(""), computed)
-    record = {"images": count, "bytes": size, "files": files, "checkpoint": identity}
-    record["code"] = params.code
-    kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    count, size, files = features.write(record.with_suffix(""), computed)
+    content = {"images": count, "bytes": size, "files": files, "checkpoint": identity}
+    content["code"] = job.params.code
+    record.write_text(json.dumps(content, indent=1), encoding="utf-8")

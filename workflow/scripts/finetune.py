@@ -1,76 +1,58 @@
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 from job import job
+from open_images import open_images
+from open_model import open_model
 
-from headimpact import artifacts
-from headimpact.dataset.coco import CocoFolder
-from headimpact.dataset.unchanged import check_unchanged
+from headimpact import registry
 from headimpact.models import features
-from headimpact.models.load import load
-from headimpact.models.locate import locate
-from headimpact.scores.layers import choose, layer_scores
-from headimpact.training import lora as adapters
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
+from headimpact.training.lora import adapter_digest
 
-with job(snakemake):
-    params, wildcards = snakemake.params, snakemake.wildcards
-    folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
-    model, family = load(folder, identity)
-    draw = int(wildcards.draw)
-    means = None
-    if snakemake.input.get("scores"):
-        means = layer_scores(artifacts.read(snakemake.input.scores, "head_scores"))
-    layers = choose(params.setup, family.layers, means, draw, params.layer_seed)
-    samples = artifacts.read(snakemake.input.samples, "samples")
-    objects = artifacts.read(snakemake.input.objects, "objects")
-    mine = samples[samples["split"].isin(["train", "validation"])]
-    kept = snakemake.input.get("features")
-    known = {}
-    if kept:
-        files = json.loads(Path(kept).read_bytes())["files"]
-        known = features.read(Path(kept).with_suffix(""), files)
-    # all of them where none are kept, or no longer
-    missing = mine[~mine["sample_id"].isin(known)]
-    images = CocoFolder(**params.root)
-    check_unchanged(images, missing)
-    for sample, tensor in features.compute(model, family, images, missing):
-        known[sample.sample_id] = tensor.cpu()
-    splits = {
-        split: make_items(family, known, theirs, objects) for split, theirs in mine.groupby("split")
+with job(snakemake) as job:
+    params, adapter = job.params, Path(job.output.adapter)
+    layers = json.loads(Path(job.input.layers).read_bytes())["layers"]
+    samples = job.samples("train", "validation")
+    objects = job.objects(samples)
+    model, family, identity = open_model(job)
+    stored = features.load(job.input.get("features"))
+    images = open_images(job, samples[~samples["sample_id"].isin(stored)])
+    known = {
+        sample.sample_id: tensor.cpu()
+        for sample, tensor in features.load_or_compute(model, family, images, samples, stored)
     }
-    # checkpoints of another training must not be taken for this one's
-    told = json.dumps(
-        [dict(params.items()), identity, layers, objects["description"].tolist()], default=str
-    )
-    work = (
-        Path(snakemake.output.adapter).parent
-        / "epochs"
-        / hashlib.sha256(told.encode()).hexdigest()[:16]
-    )
-    training = {**params.training, "seed": params.training["seed"] + draw}
+    items = {
+        split: make_items(family, known, part, objects) for split, part in samples.groupby("split")
+    }
+    # the state of another training must not be taken for this one's
+    training = [dict(params.items()), identity, layers, objects["description"].tolist()]
+    digest = hashlib.sha256(json.dumps(training, default=str).encode()).hexdigest()
+    state = adapter.parent / "epochs" / digest[:16]
+    method = registry.METHODS[params.method["kind"]].load()
     history = finetune(
         model,
         family,
         layers,
-        splits["train"],
-        splits["validation"],
-        params.lora,
-        training,
-        params.shortcuts,
-        work,
-        snakemake.output.adapter,
+        items["train"],
+        items["validation"],
+        partial(method, options=params.method["options"]),
+        params.training,
+        {"few_logits": params.few_logits, "frozen_layers": params.frozen_layers},
+        state,
+        adapter,
     )
     record = {
-        "adapter": adapters.digest(snakemake.output.adapter),
+        "adapter": adapter_digest(adapter),
         "checkpoint": identity,
         "layers": layers,
-        "lora": params.lora,
-        "training": training,
+        "method": params.method,
+        "training": params.training,
         "history": history,
     }
-    Path(snakemake.output.history).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    shutil.rmtree(work.parent)
+    Path(job.output.history).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    shutil.rmtree(state.parent)

@@ -1,29 +1,24 @@
 from job import job
 
-from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.release import Release
 from headimpact.dataset.samples import draw_study, split_sizes
-from headimpact.dataset.unchanged import digests
 
-with job(snakemake):
-    params = snakemake.params
-    folder = CocoFolder(**params.root)
+with job(snakemake) as job:
+    params = job.params
+    folder = CocoFolder(**params.folder)
     captions = folder.captions()
     pools = {}
     if "release" in params.annotators.values():
         # the release says which caption was drawn; the dataset knows the images' sizes
-        samples = Release(snakemake.input.release).samples()
+        samples = Release(job.input.release).samples()
         sizes = captions.drop_duplicates("image_id")[["image_id", "width", "height"]]
         pools["release"] = samples.merge(sizes, on="image_id")
         missing = len(samples) - len(pools["release"])
         print(f"{missing} of the release's {len(samples)} images are not in the dataset")
     for annotator in params.annotators.values():
         pools.setdefault(annotator, captions)
-    sampling = params.sampling
-    sizes = split_sizes(sampling["images"], sampling["proportions"])
-    images = draw_study(pools, sizes, params.annotators, sampling["spare"], sampling["seed"])
-    images["sha256"] = digests(folder, images["file_name"])
-    artifacts.write(
-        snakemake.output.images, "images", images, seed=sampling["seed"], code=params.code
-    )
+    sizes = split_sizes(params.images, params.proportions)
+    images = draw_study(pools, sizes, params.annotators, params.spare, params.seed)
+    images["sha256"] = folder.file_hashes(images["file_name"])
+    job.write(job.output.images, "images", images, seed=params.seed)

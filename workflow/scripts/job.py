@@ -1,12 +1,12 @@
-"""What every script needs around its one call."""
+"""What every script needs around its one call: the log, the threads, the inputs, the record."""
 
-import errno
 import gc
 import io
 import os
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cached_property
 from pathlib import Path
 
 # this checkout's package, whatever else is installed
@@ -16,19 +16,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 if not sys.argv[0].endswith("checkpoint.py"):
     os.environ["HF_HUB_OFFLINE"] = "1"
 
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-# what torch and transformers make at their import never dies: looking through it again and again
-# takes a third of a job's start
+# Python's garbage collector would search all that torch and transformers create at import, which
+# lives until the process ends, again and again: a third of a job's start
 gc.disable()
+
+from headimpact import artifacts  # noqa: E402
+from headimpact.guards import explain  # noqa: E402
 
 
 class _Log(io.TextIOWrapper):
     """The rule's log; a full disk ends a job where a result has no room, not where progress has."""
 
     def __init__(self, path):
-        # closed by the process's end alone: a bar that an error left open writes its last line then
+        # closed when the process ends: a progress bar that an error left open writes a last line
         raw = io.FileIO(path, "w")
         super().__init__(raw, encoding="utf-8", write_through=True)
 
@@ -37,6 +37,54 @@ class _Log(io.TextIOWrapper):
             return super().write(text)
         except OSError:
             return len(text)
+
+
+class Job:
+    """A rule's job: its params by name, its tables, and the record that its results carry."""
+
+    def __init__(self, snakemake):
+        self.input, self.output = snakemake.input, snakemake.output
+        self.wildcards, self.params = snakemake.wildcards, snakemake.params
+        self._config = snakemake.config
+
+    @cached_property
+    def config(self):
+        """The configuration, for values that change no result, and so are no params."""
+        from headimpact.study.config import parse
+
+        return parse(self._config)
+
+    @property
+    def study(self):
+        """The job's study in it."""
+        return self.config.studies[self.wildcards.study]
+
+    def samples(self, *splits):
+        """The samples of some splits, or of all; of a sharded rule, the job's share of them."""
+        samples = artifacts.read(self.input.samples, "samples")
+        if splits:
+            samples = samples[samples["split"].isin(splits)]
+        return self.share(samples)
+
+    def share(self, table):
+        """The rows of a table that this job's shard works on."""
+        if "shard" not in self.wildcards.keys():  # noqa: SIM118 - not a dict
+            return table
+        return table.iloc[int(self.wildcards.shard) :: self.params.shards]
+
+    def objects(self, samples=None):
+        """The key objects, of some samples or of all."""
+        objects = artifacts.read(self.input.objects, "objects")
+        return objects if samples is None else objects[objects["sample_id"].isin(samples.sample_id)]
+
+    def write(self, path, kind, table, **record):
+        """Write an artifact with the job's wildcards and code in its record."""
+        self.write_parts(path, kind, (part for part in [table]), **record)
+
+    def write_parts(self, path, kind, parts, **record):
+        """The same for a table that comes in parts (a generator), one of them held at a time."""
+        record = {**dict(self.wildcards.items()), "code": self.params.code, **record}
+        artifacts.write_parts(path, kind, parts, **record)
 
 
 @contextmanager
@@ -49,26 +97,13 @@ def job(snakemake):
     log = _Log(snakemake.log[0])
     with redirect_stderr(log), redirect_stdout(log):
         try:
-            yield
+            yield Job(snakemake)
             return
         except Exception as error:
-            message = _one_line(error, snakemake.output[0])
+            message = explain(error, snakemake.output[0])
             if message is None:
                 traceback.print_exc()
-                raise
+                message = f"{type(error).__name__}; the traceback is in {snakemake.log[0]}"
             message = f"{snakemake.rule}: {message}"
             print(message)
     raise SystemExit(message)
-
-
-def _one_line(error, output):
-    """What a user is told of an error, or None for one that is a fault of ours."""
-    # safetensors has an error of its own for it, without a number
-    if getattr(error, "errno", None) in FULL or "(os error 28)" in str(error):
-        return f"no room on the disk for {output}; make room, and run the same command again"
-    # torch's own, of whoever runs on a GPU
-    if type(error).__name__ == "OutOfMemoryError":
-        return "the GPU has too little memory; take a larger one, or dtype: bfloat16"
-    if isinstance(error, (ValueError, FloatingPointError, OSError, MemoryError)):
-        return str(error) or "not enough memory"
-    return None

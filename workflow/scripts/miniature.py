@@ -3,11 +3,11 @@ from pathlib import Path
 
 from job import job
 
+from headimpact.checkpoints import write_sums
 from headimpact.miniature.train import train
-from headimpact.models.sums import write_sums
 
-with job(snakemake):
-    work = Path(snakemake.output.checkpoint).parents[1] / "stages"
-    last = train(snakemake.wildcards.name, work, snakemake.params.seed)
-    shutil.copytree(last, snakemake.output.checkpoint, ignore=shutil.ignore_patterns("done"))
-    write_sums(snakemake.output.checkpoint)
+with job(snakemake) as job:
+    work = Path(job.output.checkpoint).parents[1] / "stages"
+    last = train(job.wildcards.name, work, job.params.seed)
+    shutil.copytree(last, job.output.checkpoint, ignore=shutil.ignore_patterns("done"))
+    write_sums(job.output.checkpoint)

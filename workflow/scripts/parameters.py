@@ -1,22 +1,26 @@
 from job import job
+from open_checkpoint import open_checkpoint
 
-from headimpact.models.load import count_parameters, family_of
-from headimpact.models.locate import locate
+from headimpact import registry
+from headimpact.models.load import count_parameters, family_class
 from headimpact.report.tables import table1, table5
-from headimpact.training.lora import add_adapter
 
-with job(snakemake):
-    params = snakemake.params
+with job(snakemake) as job:
+    params, records = job.params, iter(job.input.get("fetched") or [])
+    method = registry.METHODS[params.method["kind"]].load()
     sizes, trainable = {}, {}
     for entry in params.models:
         source = entry["configuration"]
         if source is None:
-            source, _ = locate(entry, entry["fetched"])
+            record = next(records) if entry["identity"] is None else None
+            source, _ = open_checkpoint(entry, record)
         model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
-        layers = range(params.layers or counts["layers"])
-        adapted = add_adapter(model, family_of(model.config, source), layers, params.lora)
+        layers = range(params.count or counts["layers"])
+        adapted = method(
+            model, family_class(model.config, source), layers, params.method["options"]
+        )
         trained, total = adapted.get_nb_trainable_parameters()
         trainable[entry["title"]] = {"total": total, "trainable": trained}
-    table1(sizes).to_csv(snakemake.output.table1, index=False)
-    table5(trainable).to_csv(snakemake.output.table5, index=False)
+    table1(sizes).to_csv(job.output.table1, index=False)
+    table5(trainable).to_csv(job.output.table5, index=False)

@@ -3,7 +3,7 @@ from job import job
 from headimpact import artifacts
 from headimpact.dataset.release import write
 
-with job(snakemake):
-    images = artifacts.read(snakemake.input.images, "images")
-    annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
-    write(snakemake.output.folder, images, annotations, snakemake.params.url)
+with job(snakemake) as job:
+    images = artifacts.read(job.input.images, "images")
+    annotations = artifacts.read_all(job.input.annotations, "annotations")
+    write(job.output.folder, images, annotations, job.params.url)

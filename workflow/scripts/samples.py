@@ -3,14 +3,14 @@ from job import job
 from headimpact import artifacts
 from headimpact.dataset.samples import count_outcomes, make_samples, split_sizes
 
-with job(snakemake):
-    params, sampling = snakemake.params, snakemake.params.sampling
-    images = artifacts.read(snakemake.input.images, "images")
-    annotations = artifacts.read_all(snakemake.input.annotations, "annotations")
+with job(snakemake) as job:
+    params, sampling = job.params, job.params.sampling
+    images = artifacts.read(job.input.images, "images")
+    annotations = artifacts.read_all(job.input.annotations, "annotations")
     samples, objects, dropped = make_samples(
         images,
         annotations,
-        artifacts.read_all(snakemake.input.dropped, "dropped"),
+        artifacts.read_all(job.input.dropped, "dropped"),
         split_sizes(sampling["images"], sampling["proportions"]),
         params.annotators,
         params.min_confidence,
@@ -18,9 +18,8 @@ with job(snakemake):
         sampling["order"],
         sampling["seed"],
     )
-    record = {"study": snakemake.wildcards.study, "code": params.code, **sampling}
-    artifacts.write(snakemake.output.samples, "samples", samples, **record)
-    artifacts.write(snakemake.output.objects, "objects", objects, **record)
-    artifacts.write(snakemake.output.dropped, "dropped", dropped, **record)
+    job.write(job.output.samples, "samples", samples, **sampling)
+    job.write(job.output.objects, "objects", objects, **sampling)
+    job.write(job.output.dropped, "dropped", dropped, **sampling)
     counts = count_outcomes(images, annotations, dropped, samples, objects)
-    counts.to_csv(snakemake.output.counts, index=False)
+    counts.to_csv(job.output.counts, index=False)

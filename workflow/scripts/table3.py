@@ -1,17 +1,17 @@
+import json
+from pathlib import Path
+
 from job import job
 
-from headimpact import artifacts
 from headimpact.report.tables import table3
-from headimpact.scores.layers import choose, layer_scores
 
-with job(snakemake):
-    params, layers = snakemake.params, {}
-    for title, setups, path in zip(
-        params.titles, params.setups, snakemake.input.scores, strict=True
-    ):
-        means = layer_scores(artifacts.read(path, "head_scores"))
-        layers[title] = {
-            (setup, draw): choose(setups[setup], len(means), means, draw, params.layer_seed)
-            for setup, draw in params.runs
+with job(snakemake) as job:
+    files = iter(job.input.layers)
+    layers = {
+        title: {
+            (setup, draw): json.loads(Path(next(files)).read_bytes())["layers"]
+            for setup, draw in job.params.draws
         }
-    table3(layers).to_csv(snakemake.output.table, index=False)
+        for title in job.params.titles
+    }
+    table3(layers).to_csv(job.output.table, index=False)

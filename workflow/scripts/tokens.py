@@ -1,17 +1,10 @@
 from job import job
+from open_model import open_family
 
-from headimpact import artifacts
-from headimpact.models.load import load_family
-from headimpact.models.locate import locate
 from headimpact.scores.coverage import object_tokens
 
-with job(snakemake):
-    folder, identity = locate(snakemake.params.model, snakemake.input.get("checkpoint"))
-    table = object_tokens(
-        load_family(folder),
-        artifacts.read(snakemake.input.samples, "samples").query("split == 'impact'"),
-        artifacts.read(snakemake.input.objects, "objects"),
-    )
-    artifacts.write(
-        snakemake.output.tokens, "tokens", table, model=identity, code=snakemake.params.code
-    )
+with job(snakemake) as job:
+    family, identity = open_family(job)
+    samples = job.samples("impact")
+    table = object_tokens(family, samples, job.objects(samples))
+    job.write(job.output.tokens, "tokens", table, checkpoint=identity)

@@ -1,107 +1,67 @@
-"""The test split: perplexity of the descriptions, and four-option questions (section 5.4)."""
+"""What a model says of the test items: their descriptions and their four-option questions."""
 
-import math
+from collections.abc import Iterable
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
-import numpy as np
+import pandas as pd
 
-from headimpact.guards import AdaptiveBatch, NotFiniteError, UserError
+from headimpact.guards import AdaptiveBatch, NotFiniteError
 from headimpact.models import prompts
-from headimpact.models.continuations import score
-from headimpact.models.features import compute
+from headimpact.models.continuations import score_continuations
 from headimpact.models.prompts import LABELS
-from headimpact.training.lora import load_adapters
-
-TOGETHER = 16  # images between two changes of adapter
 
 
-def questions(samples, objects, annotations, dataset, seed):
-    """Four options for each object: its description and three that name nothing in its image.
+def evaluate(
+    model,
+    family,
+    features: Iterable,
+    objects: pd.DataFrame,
+    questions: pd.DataFrame,
+    one_pass: bool = True,
+) -> list[dict]:
+    """Rows of kind "answers", one an object, in the order of the images (section 5.4).
 
-    samples, objects: the items and their images. annotations: all that was found in any image,
-    before filters: no wrong option may name a thing that is there. dataset: the descriptions
-    that wrong options are drawn from, without repeats. The right one's place is balanced over
-    A to D.
-    Returns a list of (options, label), the same for the same seed. Raises ValueError if fewer
-    than three other descriptions are left for an object.
+    model: with its adapter, or as it is. features: (sample, image features) of every test image,
+    as `models.features.load_or_compute` yields them. objects, questions: tables of those kinds,
+    of the same objects. one_pass: see `score_continuations`.
+    Log-probabilities are natural logarithms over the whole vocabulary; the description's is
+    summed over its tokens. Raises NotFiniteError, naming the sample, if one is not finite.
     """
-    rng = np.random.default_rng(seed)
-    image_of = samples.set_index("sample_id")["image_id"]
-    present = annotations.groupby("image_id")["description"].agg(
-        lambda found: {text.casefold() for text in found}
-    )
-    pool = {text.casefold(): text for text in sorted(dataset)}
-    places = rng.permutation(np.arange(len(objects)) % len(LABELS))
-    asked = []
-    for item, place in zip(objects.itertuples(), places, strict=True):
-        here = present[image_of[item.sample_id]]
-        others = [text for folded, text in pool.items() if folded not in here]
-        if len(others) < len(LABELS) - 1:
-            raise UserError(
-                f"sampling.images: {len(others)} descriptions of the dataset name nothing in the "
-                f"image of object {item.object_id}, three are needed; raise it"
-            )
-        options = [str(text) for text in rng.choice(others, len(LABELS) - 1, replace=False)]
-        options.insert(place, item.description)
-        asked.append((options, LABELS[place]))
-    return asked
+    run_in_batches = AdaptiveBatch(len(objects) * (1 + len(LABELS)), "evaluate")
+    items = dict(list(objects.merge(questions, on="object_id").groupby("sample_id")))
+    rows = []
+    for sample, image_features in features:
+        grid = family.grid(sample.width, sample.height)
+        score = partial(score_continuations, model, family, image_features, grid, one_pass=one_pass)
+        try:
+            rows += _answers(family, grid, score, run_in_batches, items[sample.sample_id])
+        except NotFiniteError as error:
+            where = f"sample {sample.sample_id} ({sample.file_name})"
+            raise NotFiniteError(f"{where}: {error}") from error
+    return rows
 
 
-def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=True):
-    """Score every test object under every run of the model: rows (dict) of kind "metrics".
-
-    asked: what `questions` gave for these objects. adapters: {(setup, draw): the folder of its
-    adapter, or None for the model as it is}. one_pass: see `score`. The description's negative
-    log-likelihood (nll, nats) is summed over its tokens; p_A to p_D are over the whole vocabulary.
-    An image passes the vision tower once for all runs; yields lists of rows, some images' each.
-    """
-    runs = load_adapters(model, adapters)
-    room = AdaptiveBatch(len(objects) * (1 + len(LABELS)), "evaluate")
-    items = {}
-    for item, question in zip(objects.itertuples(), asked, strict=True):
-        items.setdefault(item.sample_id, []).append((item, *question))
-    images = compute(model, family, folder, samples, desc="evaluate")
-    while several := list(islice(images, TOGETHER)):
-        rows = []
-        for (setup, draw), adapted in runs.items():
-            with adapted():
-                for sample, features in several:
-                    mine = items.get(sample.sample_id, ())
-                    try:
-                        told = _ask(model, family, room, sample, features, mine, one_pass)
-                    except FloatingPointError as error:
-                        where = f"sample {sample.sample_id} ({sample.file_name}), {setup}"
-                        raise NotFiniteError(f"{where}: {error}") from error
-                    rows += [{"setup": setup, "draw": draw, **row} for row in told]
-        yield rows
-
-
-def _ask(model, family, room, sample, features, items, one_pass):
-    """The rows of one image's objects: what the model says of each, and of its question."""
-    grid = family.grid(sample.width, sample.height)
-    said = [
+def _answers(family, grid, score, run_in_batches, items: pd.DataFrame) -> list[dict]:
+    """The rows of the objects of one image."""
+    sequences = [
         (
             prompts.description(family, grid, item.description),
-            *prompts.choices(family, grid, options),
+            *prompts.choices(family, grid, [getattr(item, f"option_{x}") for x in LABELS]),
         )
-        for item, options, _ in items
+        for item in items.itertuples()
     ]
-    run = partial(score, model, family, features, grid, one_pass=one_pass)
-    scored = chain.from_iterable(room(run, sum(said, ())))
+    scores = chain.from_iterable(run_in_batches(score, list(chain.from_iterable(sequences))))
     rows = []
-    for item, _, label in items:
-        description, *choices = (next(scored).log_probabilities for _ in range(1 + len(LABELS)))
-        logs = [choice.item() for choice in choices]
+    for item in items.itertuples():
+        description, *labels = (next(scores).log_probabilities for _ in range(1 + len(LABELS)))
         rows.append(
             {
-                "sample_id": sample.sample_id,
+                "sample_id": item.sample_id,
                 "object_id": item.object_id,
-                "nll": -description.sum().item(),
+                "log_probability": description.sum().item(),
                 "tokens": len(description),
-                **{f"p_{name}": math.exp(log) for name, log in zip(LABELS, logs, strict=True)},
-                "answer": label,
-                "chosen": LABELS[int(np.argmax(logs))],
+                **{f"log_{x}": logs.item() for x, logs in zip(LABELS, labels, strict=True)},
             }
         )
     return rows

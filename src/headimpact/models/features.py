@@ -1,11 +1,14 @@
 """What the frozen vision tower and projector make of images: the same in every epoch and setup."""
 
+import json
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice, zip_longest
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
@@ -64,16 +67,31 @@ def write(folder, computed):
     return images, size, files
 
 
-def read(folder, files):
-    """What `write` kept, {sample_id: tensor}, mapped to memory, not read into it; may be empty.
+def load(record) -> dict[int, torch.Tensor]:
+    """The features that `write` stored, {sample_id: tensor (visual tokens, hidden)}; may be empty.
 
-    files: what `write` told of them. Raises ValueError, naming the file and the mend, if one is
-    there and damaged.
+    record: the JSON file beside their folder that says which files there are; None for no
+    features. They are mapped to memory, not read into it. Raises UserError, naming the file, if
+    one is there and damaged.
     """
-    found = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):
+    stored = {}
+    if not record:
+        return stored
+    files = json.loads(Path(record).read_bytes())["files"]
+    for path in sorted(Path(record).with_suffix("").glob("*.safetensors")):
         if sha256(path) != files.get(path.name):
-            raise UserError(f"{path}: not as it was kept; delete it and run again")
+            raise UserError(f"{path}: not as it was written; delete it and run again")
         with safe_open(path, framework="pt") as file:
-            found.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    return found
+            stored.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return stored
+
+
+def load_or_compute(model, family, images, samples, stored: dict) -> Iterator:
+    """Yield (sample, features) for each of `samples`: those stored first, then those computed.
+
+    images: a CocoFolder. stored: what `load` gave, which may lack any of them.
+    """
+    present = samples["sample_id"].isin(stored)
+    for sample in samples[present].itertuples():
+        yield sample, stored[sample.sample_id].to(model.device)
+    yield from compute(model, family, images, samples[~present])

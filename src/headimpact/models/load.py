@@ -9,24 +9,21 @@ from transformers import (
     AutoTokenizer,
 )
 
+from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.models.chat import chat_template
-from headimpact.models.idefics3 import Idefics3
-from headimpact.models.paligemma2 import PaliGemma2
-from headimpact.models.qwen2_vl import Qwen2VL
+from headimpact.models.family import Family
 from headimpact.models.weights import load_weights, read_checkpoint
 
-FAMILIES = {family.model_type: family for family in (PaliGemma2, Qwen2VL, Idefics3)}
 
-
-def load_family(folder):
+def load_family(folder) -> Family:
     """The Family of a checkpoint's folder: configuration, tokenizer, image processor.
 
-    Raises ValueError if no file of headimpact.models knows its model type, if one of its files
-    cannot be read, or if configuration and tokenizer do not belong together.
+    Raises UserError if no family of the registry has its model type, if one of its files cannot be
+    read, or if configuration and tokenizer do not belong together.
     """
     config = read_checkpoint(AutoConfig, folder)
-    family = family_of(config, folder)
+    family = family_class(config, folder)
     tokenizer = read_checkpoint(AutoTokenizer, folder)
     tokenizer.chat_template = chat_template(folder) or tokenizer.chat_template
     # as the family's own processor does where a tokenizer does not bring it
@@ -41,12 +38,16 @@ def load_family(folder):
     return family(config, tokenizer, processor)
 
 
-def family_of(config, name):
-    """The Family class of a configuration; ValueError, with the checkpoint's `name`, if none."""
-    if config.model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise UserError(f"{name}: model type {config.model_type} is none of {known}")
-    return FAMILIES[config.model_type]
+def family_class(config, checkpoint) -> type[Family]:
+    """The Family class for a configuration; raises UserError, with the checkpoint, if none."""
+    name = registry.family_of(config.model_type)
+    if name is None:
+        known = sorted(t for entry in registry.FAMILIES.values() for t in entry.model_types)
+        raise UserError(
+            f"{checkpoint}: model type {config.model_type} is not one of {', '.join(known)}; name "
+            f"another checkpoint"
+        )
+    return registry.FAMILIES[name].load()
 
 
 def load_model(folder, dtype="float32", device="cpu"):
@@ -54,7 +55,7 @@ def load_model(folder, dtype="float32", device="cpu"):
     return load_weights(AutoModelForImageTextToText, folder, dtype, device)
 
 
-def device_of(wanted):
+def resolve_device(wanted: str) -> str:
     """The torch device name for "auto", "cpu" or "cuda"; ValueError for a GPU that is not there."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda: torch finds no GPU here; set device: auto or cpu")
@@ -63,7 +64,7 @@ def device_of(wanted):
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def dtype_of(wanted, device):
+def resolve_dtype(wanted: str, device: str) -> str:
     """The dtype name for "auto" (bfloat16 on a GPU, float32 on a CPU) or a name."""
     if wanted != "auto":
         return wanted
@@ -77,7 +78,7 @@ def count_parameters(configuration):
     device, with tied weights, and these counts (dict).
     """
     config = read_checkpoint(AutoConfig, configuration)
-    family_of(config, configuration)
+    family_class(config, configuration)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     model.tie_weights()
@@ -89,9 +90,6 @@ def count_parameters(configuration):
     }
 
 
-def load(folder, identity):
-    """Model and Family of what `locate.locate` gave."""
-    model = load_model(folder, identity["dtype"], identity["device"])
-    # an adapter keeps its base model's name: the checkpoint's, not a place on this machine
-    model.name_or_path = model.config._name_or_path = identity["checkpoint"]
-    return model, load_family(folder)
+def decoder_depth(folder) -> int:
+    """How many layers the decoder of a checkpoint has, its class's default if it does not say."""
+    return read_checkpoint(AutoConfig, folder).get_text_config().num_hidden_layers

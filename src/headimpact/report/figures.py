@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from headimpact.scores.head_impact import mask_tokens
+from headimpact.scores.coverage import mask_tokens
 
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"  # told apart by any eye
 
@@ -67,8 +67,8 @@ def _matrix(table, column="value"):
     return table.pivot(index="layer", columns="head", values=column).to_numpy()
 
 
-def figure4(scores):
-    """Head Impact of every attention head; scores: {title: head_scores table} (Fig. 4)."""
+def figure4(scores, name="Head Impact"):
+    """A score of every attention head; scores: {title: table of kind "scores"} (Fig. 4)."""
     matrices = {title: _matrix(table) for title, table in scores.items()}
     figure = Figure(figsize=(0.8 + 3.2 * len(matrices), 5), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
@@ -78,7 +78,7 @@ def figure4(scores):
         ax.set(title=title, xlabel="attention head")
         _count(ax.xaxis, ax.yaxis)
     axes[0].set_ylabel("layer")
-    figure.colorbar(drawn, ax=list(axes), label="Head Impact", shrink=0.9)
+    figure.colorbar(drawn, ax=list(axes), label=name, shrink=0.9)
     return figure
 
 
@@ -88,17 +88,17 @@ def _count(*axes):
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def figure5(scores):
-    """Mean Head Impact by layer and by head, with error and regression line (Fig. 5).
+def figure5(scores, name="Head Impact"):
+    """Mean of a score by layer and by head, with error and regression line (Fig. 5).
 
-    scores: {title: head_scores table}. The filled area is the standard error over what is
-    averaged: the heads of a layer above, the layers of a head below.
+    scores: {title: table of kind "scores"}. name: what the score is called. The filled area is the
+    standard error over what is averaged: the heads of a layer above, the layers of a head below.
     """
     figure = Figure(figsize=(max(5, 4 * len(scores)), 6), layout="constrained")
     axes = figure.subplots(2, len(scores), squeeze=False, sharey=True)
     for column, (title, table) in enumerate(scores.items()):
         matrix = _matrix(table)
-        for row, (values, name) in enumerate(((matrix, "layer"), (matrix.T, "attention head"))):
+        for row, (values, axis) in enumerate(((matrix, "layer"), (matrix.T, "attention head"))):
             ax, x = axes[row, column], np.arange(len(values))
             mean = values.mean(1)
             error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
@@ -108,12 +108,12 @@ def figure5(scores):
             if len(x) > 1:
                 line = np.polyval(np.polyfit(x, mean, 1), x)
                 ax.plot(x, line, "--", color=VERMILION, label="regression line")
-            ax.set_xlabel(name)
+            ax.set_xlabel(axis)
             _count(ax.xaxis)
             ax.grid(alpha=0.3)
         axes[0, column].set_title(title)
     for row in axes:
-        row[0].set_ylabel("mean Head Impact")
+        row[0].set_ylabel(f"mean {name}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

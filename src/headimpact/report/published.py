@@ -77,19 +77,6 @@ def _following(name, numbers):
     return [first + end for first in firsts for end in ends]
 
 
-def published_layers(folder, model, setup):
-    """The layers that Table 3 of `folder` prints for a model and setup, sorted list of int.
-
-    Raises ValueError, naming what there is, if it has no such model or setup.
-    """
-    table = read(folder, "table3")
-    found = table[(table["model"] == model) & (table["setup"] == setup)]
-    if found.empty:
-        printed = ", ".join(table["model"] + " " + table["setup"])
-        raise UserError(f"no published layers of {model} {setup}; there are: {printed}")
-    return sorted(int(layer) for layer in found["layers"].iloc[0].split(", "))
-
-
 def printed_interval(text):
     """The numbers (low, high) that round to the printed `text`; an integer is only itself.
 

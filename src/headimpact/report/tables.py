@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from headimpact.evaluation.metrics import Metric, most_probable_labels, right_labels
 from headimpact.guards import UserError
 from headimpact.models.prompts import LABELS
-from headimpact.statistics import clustered_error, kruskal, perplexity
+from headimpact.scores.coverage import mask_tokens
+from headimpact.statistics import kruskal
 
-METRICS = {"accuracy": "Accuracy", "answer_probability": "AnsProb", "perplexity": "Perplexity"}
-ARROWS = {"Accuracy": "↑", "AnsProb": "↑", "Perplexity": "↓"}
+Answers = dict[str, dict[tuple[str, str, int], pd.DataFrame]]
 
 
 def table1(counts):
@@ -27,7 +28,7 @@ def table1(counts):
 
 
 def table2(scores):
-    """Kruskal-Wallis test on Head Impact; scores: {title: head_scores table}."""
+    """Kruskal-Wallis test on a head score; scores: {title: table of kind "scores"}."""
     columns = {"quantity": ["statistic", "p_value", "degrees_of_freedom"]}
     for title, table in scores.items():
         matrix = table.pivot(index="layer", columns="head", values="value").to_numpy()
@@ -47,92 +48,87 @@ def table3(layers):
     )
 
 
-def item_values(metrics, answer_probability):
-    """What each test item counts for each metric (dict of float (items,)), and its image.
+def uncovered_objects(
+    tokens: dict[str, pd.DataFrame], objects: pd.DataFrame, mask_share: float
+) -> pd.DataFrame:
+    """The objects that cover no visual token of a model by `mask_share`, and so have no IoU.
 
-    metrics: a table of kind "metrics". answer_probability: "labels", the right answer's share
-    of the four labels' probability, or "vocabulary", its probability. Perplexity counts an
-    item's mean loss a token.
+    tokens: {title: table of kind "tokens"}. A row a model and object.
     """
-    metrics = metrics.sort_values("object_id")
-    shares = metrics[[f"p_{label}" for label in LABELS]].to_numpy()
-    answers = metrics["answer"].map(LABELS.index).to_numpy()
-    right = shares[np.arange(len(metrics)), answers]
-    if answer_probability == "labels":
-        right = right / shares.sum(1)
-    values = {
-        "accuracy": (metrics["answer"] == metrics["chosen"]).to_numpy(dtype=float),
-        "answer_probability": right,
-        "perplexity": (metrics["nll"] / metrics["tokens"]).to_numpy(),
-    }
-    return values, metrics["sample_id"].to_numpy()
-
-
-def _summary(metric, values, clusters):
-    if metric == "perplexity":
-        return perplexity(values, clusters)
-    return float(np.mean(values)), clustered_error(values, clusters)
-
-
-def table4_draws(metrics, answer_probability):
-    """Every setup and draw with its metrics; metrics: {title: {(setup, draw): table}}."""
     rows = []
-    for title, runs in metrics.items():
-        for (setup, draw), table in runs.items():
-            items, clusters = item_values(table, answer_probability)
-            for metric, values in items.items():
-                value, error = _summary(metric, values, clusters)
+    descriptions = objects.set_index("object_id")["description"]
+    for title, table in tokens.items():
+        covering = [mask_tokens(coverage, mask_share).any() for coverage in table["coverage"]]
+        for object_id in table["object_id"][~np.array(covering, dtype=bool)]:
+            rows.append((title, object_id, descriptions[object_id]))
+    return pd.DataFrame(rows, columns=["model", "object_id", "description"])
+
+
+def table4_draws(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
+    """Every run with its metrics, a row each.
+
+    answers: {title: {(setup, variant, draw): answers joined with questions}}.
+    """
+    rows = []
+    for title, runs in answers.items():
+        for (setup, variant, draw), items in runs.items():
+            for metric in metrics.values():
+                value, error = metric.aggregate(metric.of_items(items), items["sample_id"])
                 rows.append(
                     {
                         "model": title,
                         "setup": setup,
+                        "variant": variant,
                         "draw": draw,
-                        "metric": METRICS[metric],
+                        "metric": metric.title,
                         "value": value,
                         "error": error,
-                        "items": len(values),
+                        "items": len(items),
                     }
                 )
     return pd.DataFrame(rows)
 
 
-def table4(metrics, answer_probability):
+def table4(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
     """Table 4: a row a model and metric, for each setup its value and standard error.
 
-    metrics: {title: {(setup, draw): table of kind "metrics"}}. A setup with several draws shows
-    their mean; its error joins that of the items, averaged over the draws, and that of the
+    answers: as in `table4_draws`; only the variant `default` counts. A setup with several draws
+    shows their mean; its error joins that of the items, averaged over the draws, and that of the
     draws: sqrt(items' error^2 + (standard deviation of the draws)^2 / draws). Items are matched
-    by object_id. Perplexity is the mean of the draws' perplexities; its items' error is by the
-    delta method on each item's token loss, averaged over the draws.
-    Raises ValueError if two runs of a model are of other test items.
+    by object_id.
+    Raises UserError if two runs of a model are of other test items.
     """
     rows = []
-    for title, runs in metrics.items():
-        items = {run: item_values(table, answer_probability) for run, table in runs.items()}
-        ids = [sorted(table["object_id"]) for table in runs.values()]
-        if any(other != ids[0] for other in ids):
-            raise UserError(f"{title}: setups were evaluated on other items; evaluate all again")
-        for metric, name in METRICS.items():
-            row = {"model": title, "metric": name}
+    for title, runs in answers.items():
+        runs = {
+            (setup, draw): items.sort_values("object_id", ignore_index=True)
+            for (setup, variant, draw), items in runs.items()
+            if variant == "default"
+        }
+        first = next(iter(runs.values()))
+        if not all(items["object_id"].equals(first["object_id"]) for items in runs.values()):
+            raise UserError(f"{title}: runs were evaluated on other items; evaluate all again")
+        for metric in metrics.values():
+            row = {"model": title, "metric": metric.title}
             for setup in dict.fromkeys(setup for setup, _ in runs):
-                draws = [values[metric] for (s, _), (values, _) in items.items() if s == setup]
-                clusters = next(groups for (s, _), (_, groups) in items.items() if s == setup)
-                each = [_summary(metric, values, clusters)[0] for values in draws]
-                _, error = _summary(metric, np.mean(draws, axis=0), clusters)
+                draws = [metric.of_items(items) for (s, _), items in runs.items() if s == setup]
+                values = [metric.aggregate(draw, first["sample_id"])[0] for draw in draws]
+                _, error = metric.aggregate(np.mean(draws, axis=0), first["sample_id"])
                 if len(draws) > 1:
-                    error = float(np.hypot(error, np.std(each, ddof=1) / np.sqrt(len(draws))))
-                row[setup], row[f"{setup}_error"] = float(np.mean(each)), error
+                    error = float(np.hypot(error, np.std(values, ddof=1) / np.sqrt(len(draws))))
+                row[setup], row[f"{setup}_error"] = float(np.mean(values)), error
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def table4_markdown(table):
-    """Table 4 (see `table4`) as the paper prints it, in Markdown (str).
+def table4_markdown(table: pd.DataFrame, metrics: dict[str, Metric]) -> str:
+    """Table 4 (see `table4`) as the paper prints it, in Markdown.
 
     In each row the setup that lies furthest from `original` is bold, all of them where several
     do; none where nothing moved.
     """
     setups = list(table.columns[2::2])  # each has its error beside it
+    headings = {metric.title: metric.heading for metric in metrics.values()}
     lines = [
         "| " + " | ".join(["model", "metric", *setups]) + " |",
         "|" + " --- |" * (len(setups) + 2),
@@ -146,27 +142,28 @@ def table4_markdown(table):
             # means of equal draws differ in the last bit, and so do equal shifts
             moved = largest > 1e-9 and shifts[setup] > largest - 1e-9
             cells.append(f"**{text}**" if moved else text)
-        metric = f"{row['metric']} {ARROWS[row['metric']]}"
-        lines.append("| " + " | ".join([row["model"], metric, *cells]) + " |")
+        lines.append("| " + " | ".join([row["model"], headings[row["metric"]], *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def label_shares(metrics):
-    """How often each label was chosen, beside accuracy and chance; metrics as in `table4`."""
-    return pd.DataFrame(
-        [
-            {
-                "model": title,
-                "setup": setup,
-                "draw": draw,
-                **{f"share_{x}": float((table["chosen"] == x).mean()) for x in LABELS},
-                "accuracy": float((table["chosen"] == table["answer"]).mean()),
-                "chance": 1 / len(LABELS),
-            }
-            for title, runs in metrics.items()
-            for (setup, draw), table in runs.items()
-        ]
-    )
+def label_shares(answers: Answers) -> pd.DataFrame:
+    """How often each label is the most probable, beside accuracy and chance; see `table4_draws`."""
+    rows = []
+    for title, runs in answers.items():
+        for (setup, variant, draw), items in runs.items():
+            chosen = most_probable_labels(items)
+            rows.append(
+                {
+                    "model": title,
+                    "setup": setup,
+                    "variant": variant,
+                    "draw": draw,
+                    **{f"share_{x}": float((chosen == i).mean()) for i, x in enumerate(LABELS)},
+                    "accuracy": float((chosen == right_labels(items)).mean()),
+                    "chance": 1 / len(LABELS),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def table5(counts):

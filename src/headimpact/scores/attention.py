@@ -1,44 +1,72 @@
 """Runs a model over images and their key objects, and keeps where each attention head looks."""
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
 import numpy as np
+import pandas as pd
 
+from headimpact.dataset.coco import CocoFolder
 from headimpact.guards import AdaptiveBatch, NotFiniteError
 from headimpact.models import prompts
-from headimpact.models.continuations import score
+from headimpact.models.continuations import score_continuations
 from headimpact.models.features import compute
-from headimpact.scores.head_impact import binarise, pack
 
 
-def attend(model, family, folder, samples, objects, batch, one_pass=True):
+def attended_tokens(
+    model,
+    family,
+    images: CocoFolder,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+    batch: int,
+    one_pass: bool = True,
+) -> Iterator[dict]:
     """Which image tokens lie above the mean, for each object, layer and head (section 4).
 
-    folder: where the images lie (`image(file_name)`). samples, objects: tables of those kinds;
-    objects of other samples are left alone. batch: most descriptions of one image at once,
-    fewer where a GPU has too little memory; one_pass: see `score`.
-    Yields a table (dict of columns) of kind "attended" for each image. Raises
-    FloatingPointError, naming the sample and the layer, if the model's attention is not finite.
+    samples, objects: tables of those kinds; objects of other samples are left out. batch: most
+    descriptions of one image at once, fewer where a GPU runs out of memory. one_pass: see
+    `score_continuations`.
+    Yields a table (dict of columns) of kind "attention" for each image. Raises NotFiniteError,
+    naming the sample and the layer, if the model's attention is not finite.
     """
-    room = AdaptiveBatch(batch, "attention")
-    by_sample = dict(list(objects.groupby("sample_id")))
-    layer_of, head_of = np.indices((family.layers, family.heads)).reshape(2, -1)
-    for sample, features in compute(model, family, folder, samples, desc="attention"):
-        mine = by_sample[sample.sample_id]
+    run_in_batches = AdaptiveBatch(batch, "attention")
+    objects_of = dict(list(objects.groupby("sample_id")))
+    layers, heads = np.indices((family.layers, family.heads)).reshape(2, -1)
+    for sample, features in compute(model, family, images, samples, desc="attention"):
+        items = objects_of[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
-        sequences = [prompts.description(family, grid, text) for text in mine["description"]]
-        run = partial(score, model, family, features, grid, attention=True, one_pass=one_pass)
+        sequences = [prompts.description(family, grid, text) for text in items["description"]]
+        score = partial(
+            score_continuations, model, family, features, grid, attention=True, one_pass=one_pass
+        )
         try:
-            scored = chain.from_iterable(room(run, sequences))
-        except FloatingPointError as error:
+            scores = chain.from_iterable(run_in_batches(score, sequences))
+        except NotFiniteError as error:
             where = f"sample {sample.sample_id} ({sample.file_name})"
             raise NotFiniteError(f"{where}: {error}") from error
-        # thresholds are taken where the model runs: beside a GPU, a CPU would be waited for
-        attended = [binarise(one.attention.double()).cpu().numpy() for one in scored]
+        # thresholds are taken where the model runs, so that a GPU does not wait for the CPU
+        above = [binarise(score.attention.double()).cpu().numpy() for score in scores]
         yield {
-            "object_id": np.repeat(mine["object_id"].to_numpy(), len(layer_of)),
-            "layer": np.tile(layer_of, len(mine)),
-            "head": np.tile(head_of, len(mine)),
-            "attended": [row for one in attended for row in pack(one)],
+            "object_id": np.repeat(items["object_id"].to_numpy(), len(layers)),
+            "layer": np.tile(layers, len(items)),
+            "head": np.tile(heads, len(items)),
+            "attended": [row for bits in above for row in pack(bits)],
         }
+
+
+def binarise(attention):
+    """True where attention lies above its mean over all image tokens (section 4).
+
+    attention: float64 (..., visual tokens), an array or a tensor, averaged over the description's
+    tokens; one threshold an object, layer and head. Returns bool of the same shape. What equals
+    the mean is False.
+    """
+    return attention > attention.mean(-1)[..., None]
+
+
+def pack(attended: np.ndarray) -> list[bytes]:
+    """bool (..., visual tokens) as a list of bytes, eight tokens a byte, row by row."""
+    packed = np.packbits(attended, axis=-1)
+    return [row.tobytes() for row in packed.reshape(-1, packed.shape[-1])]

@@ -1,12 +1,13 @@
 """An object's coverage on a model's token grid: how much of what a token sees is the object."""
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from headimpact.dataset.masks import decode
 
 
-def coverage(mask, rectangles):
+def coverage(mask: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     """Share of each visual token's area that lies inside `mask` (section 4, Fig. 2 right).
 
     mask: bool or 0/1, shape (height, width), one value a pixel of the original image.
@@ -35,7 +36,16 @@ def _at(summed, y, x):
     )
 
 
-def object_tokens(family, samples, objects):
+def mask_tokens(coverage: np.ndarray, share: float) -> np.ndarray:
+    """Which visual tokens belong to the key object: those that it covers by at least `share`.
+
+    coverage: float (..., visual tokens), 0 to 1. share: 0 means any coverage at all.
+    """
+    coverage = np.asarray(coverage)
+    return coverage >= share if share > 0 else coverage > 0
+
+
+def object_tokens(family, samples: pd.DataFrame, objects: pd.DataFrame) -> list[dict]:
     """Coverage of every object of `samples` on the family's grid, rows of kind "tokens"."""
     rows = []
     samples = samples.set_index("sample_id")

@@ -5,6 +5,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.report.published import printed_interval, read
+from headimpact.scores.head_impact import images_of, object_ious
 from headimpact.statistics import kruskal_interval
 
 COLUMNS = [
@@ -14,20 +15,23 @@ COLUMNS = [
 ]
 
 
-def impact_interval(impact, objects, average_over):
-    """`kruskal_interval` of one model from its table "impact" and the table "objects".
+def impact_interval(
+    tokens: pd.DataFrame,
+    attention: pd.DataFrame,
+    objects: pd.DataFrame,
+    mask_share: float,
+    average_over: str,
+) -> dict:
+    """`kruskal_interval` of one model's Head Impact, from tables of these kinds.
 
-    average_over: "objects" or "images", as for `impact.head_impact`.
+    mask_share, average_over: see `scores.head_impact.head_impact`.
     """
-    wide = impact.pivot(index="object_id", columns=["layer", "head"], values="iou")
-    wide = wide.sort_index(axis=1)
-    layers = wide.columns.get_level_values("layer").nunique()
-    images = objects.set_index("object_id")["sample_id"].loc[wide.index]
-    weights = None
+    ids, ious = object_ious(tokens, attention, mask_share)
+    images, weights = images_of(ids, objects), None
     if average_over == "images":
-        weights = 1 / images.groupby(images).transform("size").to_numpy()
-    ious = wide.to_numpy().reshape(len(wide), layers, -1)
-    return kruskal_interval(ious, images.to_numpy(), weights=weights)
+        _, index, counts = np.unique(images, return_inverse=True, return_counts=True)
+        weights = 1 / counts[index]
+    return kruskal_interval(ious, images, weights=weights)
 
 
 def compare(folder, names, tables, kruskal_intervals):

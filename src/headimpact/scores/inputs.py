@@ -1,0 +1,59 @@
+"""What a head score is computed from, and the table that it becomes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass
+class ScoreInputs:
+    """The key objects of the split impact, and what the score's entry in the registry needs.
+
+    samples, objects: tables of those kinds; `objects` holds those of other splits, too.
+    tokens, attention: tables of those kinds, for a score that needs "attention".
+    images (a CocoFolder), model and family: for a score that needs "model".
+    """
+
+    samples: pd.DataFrame
+    objects: pd.DataFrame
+    tokens: pd.DataFrame | None = None
+    attention: pd.DataFrame | None = None
+    images: Any = None
+    model: Any = None
+    family: Any = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A number a head, (layers, heads), or a number a layer, (layers,), all float64.
+
+    standard_error: of the same shape; None where a score has none. n: how many items each number
+    is a mean of.
+    """
+
+    value: np.ndarray
+    standard_error: np.ndarray | None = None
+    n: int = 1
+
+
+def scores_table(name: str, scores: Scores) -> pd.DataFrame:
+    """A table of kind "scores"; the head of a layer's score is null."""
+    places = np.indices(scores.value.shape).reshape(scores.value.ndim, -1)
+    per_head = scores.value.ndim == 2
+    error = scores.standard_error
+    if error is None:
+        error = np.full(scores.value.shape, np.nan)
+    return pd.DataFrame(
+        {
+            "score": name,
+            "layer": places[0],
+            "head": pd.array(places[1] if per_head else [None] * places.shape[1], "Int16"),
+            "value": scores.value.ravel(),
+            "standard_error": np.full(scores.value.size, np.nan)
+            if error is None
+            else error.ravel(),
+            "n": scores.n,
+        }
+    )

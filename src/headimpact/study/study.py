@@ -1,0 +1,292 @@
+"""A study: its keys together, what rules ask of it, and checks between its keys."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from headimpact import checkpoints, registry
+from headimpact.guards import UserError
+from headimpact.study import keys
+from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
+
+PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
+DEFAULT_SETUPS = {
+    "original": {"layers": "none"},
+    "top-4": {"layers": "top", "count": 4},
+    "bottom-4": {"layers": "bottom", "count": 4},
+    "random-4": {"layers": "random", "count": 4, "draws": 3},
+    "full": {"layers": "all"},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluation, or the evaluation of the model as it is."""
+
+    setup: str
+    variant: str
+    draw: int
+
+    @property
+    def path(self) -> str:
+        """The run's folder below its model's."""
+        return f"{self.setup}/{self.variant}/{self.draw}"
+
+
+class Study(Keys):
+    """One entry of `studies`."""
+
+    title: Text = Field(description="what the study is called under its tables")
+    device: keys.Device = Field(
+        "auto", description="where models run; auto takes a GPU if there is one"
+    )
+    dataset: Annotated[keys.Scenes | keys.Coco | keys.Captions, Field(discriminator="kind")]
+    annotator: keys.Annotator = keys.Annotator()
+    sampling: keys.Sampling = keys.Sampling()
+    attention: keys.Attention = keys.Attention()
+    scores: components(registry.SCORES) = Field(
+        {"head_impact": {}},
+        description="head scores, {model}/scores/NAME.parquet each; the first is the one of Table "
+        "2 and of figures 4 and 5",
+        validate_default=True,
+    )
+    models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
+    setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
+        DEFAULT_SETUPS,
+        description="fine-tuning setups, a column of Table 4 each",
+        validate_default=True,
+    )
+    layer_seed: Seed = Field(0, description="of the random draws of layers")
+    methods: components(registry.METHODS) = Field(
+        {"lora": {}}, description="how chosen layers are tuned", validate_default=True
+    )
+    training: keys.Training = Field(
+        keys.Training(), description="the paper names none of these; a setup or variant may differ"
+    )
+    variants: dict[Name, keys.TrainingChanges] = Field(
+        {},
+        description="named sets of training values that differ from the setup's, each tried with "
+        "every setup that trains; `default` differs in nothing and is always there",
+    )
+    questions: keys.Questions = keys.Questions()
+    metrics: components(registry.METRICS) = Field(
+        {"accuracy": {}, "answer_probability": {}, "perplexity": {}},
+        description="what Table 4 shows, a row each",
+        validate_default=True,
+    )
+    shortcuts: keys.Shortcuts = Field(
+        keys.Shortcuts(),
+        description="what is computed once because it changes no result; false computes it every "
+        "time",
+    )
+
+    # ------------------------------------------------------------------ what rules ask
+
+    def runs(self) -> list[Run]:
+        """All runs, setup by setup; a setup that trains nothing has one."""
+        return [
+            Run(name, variant, draw)
+            for name, setup in self.setups.items()
+            for variant in (["default"] if setup.layers == "none" else self.variant_names)
+            for draw in range(setup.draws)
+        ]
+
+    @property
+    def variant_names(self) -> list[str]:
+        """The variants, `default` first."""
+        return list(dict.fromkeys(["default", *self.variants]))
+
+    @cached_property
+    def first_score(self) -> str:
+        """The score of Table 2 and of figures 4 and 5."""
+        return next(iter(self.scores))
+
+    @property
+    def score_title(self) -> str:
+        """The name of the first score in figures."""
+        return registry.SCORES[self.scores[self.first_score].kind].title or self.first_score
+
+    @property
+    def mask_share(self) -> float:
+        """The coverage from which a token counts as an object's in Figure 2 and in Table 2."""
+        default = registry.SCORES["head_impact"].options["mask_share"].default
+        return self.scores[self.first_score].options.get("mask_share", default)
+
+    @property
+    def first_model(self) -> keys.Model:
+        """The model of Figure 2."""
+        return next(iter(self.models.values()))
+
+    @property
+    def counted_setup(self) -> str:
+        """The setup whose adapter Table 5 counts: the first that takes top layers."""
+        trained = [name for name, setup in self.setups.items() if setup.layers != "none"]
+        top = [name for name in trained if self.setups[name].layers == "top"]
+        return next(iter([*top, *trained, *self.setups]))
+
+    @property
+    def counted_layers(self) -> int | None:
+        """How many layers that adapter trains; None for all."""
+        return self.setups[self.counted_setup].options.get("count")
+
+    def score_of(self, setup: str) -> str | None:
+        """The score that ranks the layers of a setup; None if none does."""
+        entry = registry.LAYER_CHOICES[self.setups[setup].choice]
+        return (self.setups[setup].by or self.first_score) if "score" in entry.needs else None
+
+    def method_of(self, setup: str) -> Component:
+        """How the chosen layers of a setup are tuned."""
+        return self.methods[self.setups[setup].method or next(iter(self.methods))]
+
+    def training_of(self, setup: str, variant: str) -> dict:
+        """How a setup is trained in a variant: the variant's values, the setup's, the study's."""
+        changes = [self.setups[setup].training, self.variants.get(variant, keys.TrainingChanges())]
+        values = self.training.model_dump()
+        for change in changes:
+            values |= change.model_dump(exclude_none=True)
+        return values
+
+    @property
+    def annotation_kinds(self) -> list[str]:
+        """The annotation files of COCO's layout that the study reads."""
+        needs = {need for name in self.annotator.used for need in registry.ANNOTATORS[name].needs}
+        return ["captions", *(["instances"] if "instances" in needs else [])]
+
+    @property
+    def downloads_coco(self) -> bool:
+        """Whether COCO val2017 is downloaded for it."""
+        return self.dataset.kind == "coco" and self.dataset.root is None
+
+    def annotators_that_need(self, need: str) -> list[str]:
+        """The study's annotators whose registry entry has that need."""
+        return [name for name in self.annotator.used if need in registry.ANNOTATORS[name].needs]
+
+    # ------------------------------------------------------------------ checks between keys
+
+    @model_validator(mode="after")
+    def _check(self) -> "Study":
+        self._check_dataset()
+        titles = {}
+        for name, model in self.models.items():
+            other = titles.setdefault(model.title, name)
+            if other != name:
+                raise error_at(
+                    f"models.{name}.title: {model.title} is also the title of {other}; tables "
+                    f"distinguish models by it, give it another"
+                )
+        if registry.SCORES[self.scores[self.first_score].kind].per != "head":
+            raise error_at(
+                f"scores.{self.first_score}: has a number a layer; Table 2 and figures 4 and 5 "
+                f"show the first score and want a number a head, list another one first"
+            )
+        for name, setup in self.setups.items():
+            self._check_setup(name, setup)
+        for variant, changes in self.variants.items():
+            if variant == "default" and changes.model_dump(exclude_none=True):
+                raise error_at(
+                    "variants.default: is the study's own training; give the variant another name"
+                )
+        return self
+
+    def _check_dataset(self) -> None:
+        if self.dataset.kind == "scenes" and self.sampling.images > self.dataset.images:
+            raise error_at(
+                f"sampling.images: asks for {self.sampling.images} of {self.dataset.images} "
+                f"scenes; lower it or raise dataset.images"
+            )
+        if self.downloads_coco and self.dataset.subset != "val2017":
+            raise error_at(
+                f"dataset.root: missing; only val2017 is downloaded, name the folder that holds "
+                f"{self.dataset.subset}"
+            )
+        if self.dataset.kind == "captions":
+            bound = [*self.annotators_that_need("instances"), *self.annotators_that_need("release")]
+            if bound:
+                raise error_at(
+                    f"annotator.name: {bound[0]} has masks of COCO's own images, none of those of "
+                    f"a CSV; choose florence2_sam2"
+                )
+
+    def _check_setup(self, name: str, setup: keys.Setup) -> None:
+        where = f"setups.{name}"
+        if (setup.layers == "none") != (name == "original"):
+            raise error_at(
+                f"{where}: original is the setup that trains no layer (layers: none), and no "
+                f"other is; rename it"
+            )
+        for key, table in (("by", self.scores), ("method", self.methods)):
+            value = getattr(setup, key)
+            if value is not None and value not in table:
+                raise error_at(f"{where}.{key}: {value!r} is not one of {', '.join(table)}")
+        if setup.layers != "published":
+            return
+        if name not in PUBLISHED_SETUPS:
+            raise error_at(
+                f"{where}: the paper has no layers for it; rename it to one of "
+                f"{', '.join(PUBLISHED_SETUPS)} or choose its layers otherwise"
+            )
+        for model, entry in self.models.items():
+            if entry.published is None:
+                raise error_at(
+                    f"models.{model}.published: missing; say which model of the paper's Table 3 it "
+                    f"is, or choose the layers of {name} otherwise"
+                )
+
+    # ------------------------------------------------------------------ checks of files
+
+    def check_files(self, where: str) -> None:
+        """Raise UserError, one line that begins with `where`, for folders that cannot be used."""
+        try:
+            self._check_files(where)
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            raise UserError(
+                f"{where}: {error.filename}: {error.strerror}; correct the path"
+            ) from error
+
+    def _check_files(self, where: str) -> None:
+        if self.dataset.kind == "captions":
+            for key, exists in (("root", Path.is_dir), ("captions", Path.is_file)):
+                path = getattr(self.dataset, key)
+                if not exists(Path(path)):
+                    what = "the images' folder" if key == "root" else "a CSV of file and caption"
+                    raise UserError(f"{where}.dataset.{key}: no {path}; name {what}")
+        types = [t for entry in registry.FAMILIES.values() for t in entry.model_types]
+        for name, model in self.models.items():
+            at = f"{where}.models.{name}"
+            checkpoints.check_name(f"{at}.checkpoint", model.checkpoint)
+            if checkpoints.is_local(model.checkpoint):
+                checkpoints.check_model_folder(f"{at}.checkpoint", model.checkpoint, types)
+            if model.configuration and not Path(model.configuration, "config.json").is_file():
+                raise UserError(
+                    f"{at}.configuration: no config.json in {model.configuration}; correct the "
+                    f"path or leave the key out"
+                )
+            self._check_depth(where, name)
+        for option, types in self.annotator.checkpoints.items():
+            checkpoint = self.annotator.options[option]["checkpoint"]
+            checkpoints.check_name(f"{where}.annotator.{option}.checkpoint", checkpoint)
+            if checkpoints.is_local(checkpoint):
+                checkpoints.check_folder(
+                    f"{where}.annotator.{option}.checkpoint", checkpoint, types
+                )
+
+    def _check_depth(self, where: str, model: str) -> None:
+        """Raise UserError if a setup wants more layers than the decoder of a model has."""
+        entry = self.models[model]
+        folder = entry.configuration or entry.checkpoint
+        if not checkpoints.is_local(folder):
+            return  # known once it is fetched
+        depth = checkpoints.decoder_layers(f"{where}.models.{model}.checkpoint", folder)
+        for name, setup in self.setups.items():
+            count = setup.options.get("count", 0)
+            needed = count * registry.LAYER_CHOICES[setup.choice].layers_per_count
+            if setup.choice == "list":
+                needed = max(setup.layers, default=-1) + 1
+            if depth is not None and needed > depth:
+                raise UserError(
+                    f"{where}.setups.{name}.{'count' if count else 'layers'}: needs a decoder of "
+                    f"{needed} layers, {model} has {depth}; lower it"
+                )

@@ -1,0 +1,105 @@
+# Head scores: where each attention head looks, a number a head from it, and the layers that follow.
+
+
+rule tokens:
+    input:
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        checkpoint=fetched_model,
+    output:
+        tokens="results/{study}/{model}/tokens.parquet",
+    log:
+        "results/{study}/logs/{model}.tokens.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.tokens.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=checkpoint_files,
+        code=code("tokens", model_family),
+    script:
+        "../scripts/tokens.py"
+
+
+rule attention:
+    input:
+        unpack(annotation_files),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+        checkpoint=fetched_model,
+    output:
+        attention="results/{study}/{model}/attention/{shard}.parquet",
+    log:
+        "results/{study}/logs/{model}.attention.{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.attention.{shard}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=gpus(),
+    params:
+        folder=images_folder,
+        model=checkpoint_to_run,
+        shards=setting("attention", "shards"),
+        one_pass=setting("shortcuts", "one_pass"),
+        code=code("attention", model_family),
+    script:
+        "../scripts/attention.py"
+
+
+rule score:
+    input:
+        unpack(score_inputs),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+    output:
+        score="results/{study}/{model}/scores/{score}.parquet",
+    log:
+        "results/{study}/logs/{model}.score.{score}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.score.{score}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=gpus(runs_model),
+    params:
+        folder=images_folder,
+        score=score_settings,
+        model=checkpoint_of_score,
+        code=code("score", score_entry, family_of_score),
+    script:
+        "../scripts/score.py"
+
+
+rule layers:
+    input:
+        score=layer_scores_file,
+        checkpoint=fetched_model,
+    output:
+        layers="results/{study}/{model}/{setup}/{draw}/layers.json",
+    log:
+        "results/{study}/logs/{model}.layers.{setup}.{draw}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.layers.{setup}.{draw}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        model=checkpoint_files,
+        layers=layer_choice,
+        code=code("layers", layer_choice_entry),
+    script:
+        "../scripts/layers.py"
