@@ -1,30 +1,50 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from headimpact.evaluation.metrics import load_metrics
+from headimpact.guards import UserError
 from headimpact.report import tables
 
+METRICS = load_metrics(
+    {
+        "accuracy": {"kind": "accuracy", "options": {}},
+        "answer_probability": {"kind": "answer_probability", "options": {"share_of": "labels"}},
+        "perplexity": {"kind": "perplexity", "options": {}},
+    }
+)
 
-def metrics(nlls, chosen, answers="ABCD", shares=(0.4, 0.2, 0.1, 0.1)):
-    """A test item an entry; every item has two tokens and the same label probabilities."""
-    return pd.DataFrame(
+
+def items(losses, chosen, answers="ABCD", probabilities=(0.4, 0.2, 0.1, 0.1)):
+    """A test item an entry, each of two tokens; the chosen label has the largest probability."""
+    table = pd.DataFrame(
         {
-            "sample_id": range(len(nlls)),
-            "object_id": range(len(nlls)),
-            "nll": nlls,
+            "sample_id": range(len(losses)),
+            "object_id": range(len(losses)),
+            "log_probability": [-loss for loss in losses],
             "tokens": 2,
-            **{f"p_{x}": share for x, share in zip("ABCD", shares, strict=True)},
             "answer": list(answers),
-            "chosen": list(chosen),
         }
     )
+    for number, label in enumerate("ABCD"):
+        table[f"log_{label}"] = [
+            math.log(max(probabilities) if c == label else probabilities[number] / 2)
+            for c in chosen
+        ]
+    return table
 
 
 RUNS = {
-    ("original", 0): metrics([2.0, 2.0, 4.0, 4.0], "ABCC"),
-    ("random-4", 0): metrics([2.0, 2.0, 2.0, 2.0], "ABCD"),
-    ("random-4", 1): metrics([4.0, 4.0, 4.0, 4.0], "AAAA"),
+    ("original", "default", 0): items([2.0, 2.0, 4.0, 4.0], "ABCC"),
+    ("random-4", "default", 0): items([2.0, 2.0, 2.0, 2.0], "ABCD"),
+    ("random-4", "default", 1): items([4.0, 4.0, 4.0, 4.0], "AAAA"),
 }
+
+
+def table4(runs, metrics=METRICS):
+    return tables.table4({"M": runs}, metrics)
 
 
 def row(table, metric):
@@ -32,14 +52,12 @@ def row(table, metric):
 
 
 def test_values_and_errors_by_hand():
-    table = tables.table4({"M": RUNS}, "labels")
+    table = table4(RUNS)
     assert list(table["metric"]) == ["Accuracy", "AnsProb", "Perplexity"]
     accuracy = row(table, "Accuracy")
     # three of four right: sqrt(0.25) / sqrt(4)
     assert accuracy["original"] == 0.75
     assert accuracy["original_error"] == pytest.approx(0.25)
-    # the right labels' shares of 0.8: 1/2, 1/4, 1/8, 1/8
-    assert row(table, "AnsProb")["original"] == pytest.approx(0.25)
     # losses a token 1, 1, 2, 2: mean 1.5, s = 0.5774
     perplexity = row(table, "Perplexity")
     assert perplexity["original"] == pytest.approx(np.exp(1.5))
@@ -47,7 +65,7 @@ def test_values_and_errors_by_hand():
 
 
 def test_draws_are_averaged_and_their_spread_counts():
-    table = tables.table4({"M": RUNS}, "labels")
+    table = table4(RUNS)
     # perplexities e and e^2; no spread over items, so that only the draws' counts
     perplexity, both = row(table, "Perplexity"), np.exp([1.0, 2.0])
     assert perplexity["random-4"] == pytest.approx(both.mean())
@@ -59,48 +77,46 @@ def test_draws_are_averaged_and_their_spread_counts():
     assert accuracy["random-4_error"] == pytest.approx(np.hypot(items, 0.75 / 2))
 
 
-def test_probability_over_the_vocabulary_is_taken_as_it_is():
-    table = tables.table4({"M": RUNS}, "vocabulary")
-    assert row(table, "AnsProb")["original"] == pytest.approx((0.4 + 0.2 + 0.1 + 0.1) / 4)
+def test_a_variant_stands_in_the_draws_and_not_in_table_4():
+    runs = {**RUNS, ("random-4", "fast", 0): RUNS["original", "default", 0]}
+    pd.testing.assert_frame_equal(table4(runs), table4(RUNS))
+    draws = tables.table4_draws({"M": runs}, METRICS)
+    assert len(draws) == 12 and draws["variant"].value_counts()["fast"] == 3
 
 
 def test_runs_of_other_items_are_refused():
-    other = {**RUNS, ("full", 0): RUNS["original", 0].assign(object_id=range(1, 5))}
-    with pytest.raises(ValueError, match="other items"):
-        tables.table4({"M": other}, "labels")
+    changed = RUNS["original", "default", 0].assign(object_id=range(1, 5))
+    with pytest.raises(UserError, match="other items"):
+        table4({**RUNS, ("full", "default", 0): changed})
 
 
 def test_the_order_of_items_does_not_matter():
     turned = {run: table.iloc[::-1] for run, table in RUNS.items()}
-    pd.testing.assert_frame_equal(
-        tables.table4({"M": RUNS}, "labels"), tables.table4({"M": turned}, "labels")
-    )
+    pd.testing.assert_frame_equal(table4(RUNS), table4(turned))
 
 
 def test_draws_are_matched_by_object():
     # both draws get items 0 and 1 right, 2 and 3 wrong: s = 0.5774, over 4 items
-    draws = {("random-4", draw): metrics([2.0] * 4, "ABAA") for draw in (0, 1)}
-    draws["random-4", 1] = draws["random-4", 1].iloc[::-1]
-    error = row(tables.table4({"M": draws}, "labels"), "Accuracy")["random-4_error"]
+    draws = {("random-4", "default", draw): items([2.0] * 4, "ABAA") for draw in (0, 1)}
+    draws["random-4", "default", 1] = draws["random-4", "default", 1].iloc[::-1]
+    error = row(table4(draws), "Accuracy")["random-4_error"]
     assert error == pytest.approx(np.sqrt(1 / 3) / 2)
 
 
 def test_objects_of_one_image_are_one_cluster():
     # items 0 and 1 right, 2 and 3 wrong; two images of residual sums 1 and -1: sqrt(2 * 2) / 4
-    table = metrics([2.0] * 4, "ABAA").assign(sample_id=[5, 5, 6, 6])
-    for made in (
-        row(tables.table4_draws({"M": {("full", 0): table}}, "labels"), "Accuracy")["error"],
-        row(tables.table4({"M": {("full", 0): table}}, "labels"), "Accuracy")["full_error"],
-    ):
-        assert made == pytest.approx(0.5)
+    runs = {("full", "default", 0): items([2.0] * 4, "ABAA").assign(sample_id=[5, 5, 6, 6])}
+    draws = tables.table4_draws({"M": runs}, METRICS)
+    assert row(draws, "Accuracy")["error"] == pytest.approx(0.5)
+    assert row(table4(runs), "Accuracy")["full_error"] == pytest.approx(0.5)
 
 
 def test_markdown_marks_the_largest_shift():
-    text = tables.table4_markdown(tables.table4({"M": RUNS}, "labels")).splitlines()
+    text = tables.table4_markdown(table4(RUNS), METRICS).splitlines()
     assert text[0] == "| model | metric | original | random-4 |"
     assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
-    same = tables.table4({"M": {("original", 0): RUNS["original", 0]}}, "labels")
-    assert "**" not in tables.table4_markdown(same)
+    original = {run: items for run, items in RUNS.items() if run[0] == "original"}
+    assert "**" not in tables.table4_markdown(table4(original), METRICS)
 
 
 def bold(**values):
@@ -108,7 +124,7 @@ def bold(**values):
     row = {"model": "M", "metric": "Accuracy"}
     for setup, value in values.items():
         row |= {setup: value, f"{setup}_error": 0.01}
-    cells = tables.table4_markdown(pd.DataFrame([row])).splitlines()[2].split("|")[3:-1]
+    cells = tables.table4_markdown(pd.DataFrame([row]), METRICS).splitlines()[2].split("|")[3:-1]
     return [setup for setup, cell in zip(values, cells, strict=True) if "**" in cell]
 
 
@@ -125,7 +141,7 @@ def test_bold_in_markdown():
 
 
 def test_draws_and_labels_in_full():
-    draws = tables.table4_draws({"M": RUNS}, "labels")
+    draws = tables.table4_draws({"M": RUNS}, METRICS)
     assert len(draws) == 9 and set(draws["items"]) == {4}
     shares = tables.label_shares({"M": RUNS}).set_index(["setup", "draw"])
     assert shares.loc[("random-4", 1), "share_A"] == 1
@@ -140,6 +156,14 @@ def test_table2_has_the_papers_layout():
     assert list(table.columns) == ["M layers", "M heads"]
     assert table.loc["statistic", "M layers"] == pytest.approx(2.4)
     assert table.loc["degrees_of_freedom"].tolist() == [1, 1]
+
+
+def test_an_object_that_covers_no_token_is_listed_once_a_model():
+    tokens = pd.DataFrame({"object_id": [3, 5], "coverage": [[0.2, 0.5], [0.4, 0.0]]})
+    objects = pd.DataFrame({"object_id": [3, 5], "description": ["a cat", "a dot"]})
+    listed = tables.uncovered_objects({"M": tokens, "N": tokens}, objects, 0.5)
+    assert listed.to_numpy().tolist() == [["M", 5, "a dot"], ["N", 5, "a dot"]]
+    assert tables.uncovered_objects({"M": tokens}, objects, 0).empty
 
 
 def test_tables_of_counts():

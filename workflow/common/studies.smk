@@ -179,6 +179,11 @@ def annotator_runs_model(study, wildcards):
     return "model" in annotator_entry(study, wildcards)[0].needs
 
 
+@ask
+def annotator_group(study, wildcards):
+    return None if annotator_runs_model(study, wildcards) else "samples"
+
+
 def gpus(needed=lambda study, wildcards: True):
     """A resource function: how many GPUs a job asks for, without importing torch."""
 

@@ -20,6 +20,9 @@ rule annotate:
         mem_mb=16000,
         runtime=240,
         gpu=gpus(annotator_runs_model),
+    # an annotator that runs no model shares a job with what follows, where the profile groups jobs
+    group:
+        annotator_group
     params:
         folder=images_folder,
         shards=setting("annotator", "shards"),

@@ -91,6 +91,7 @@ rule layers:
         "results/{study}/logs/{model}.layers.{setup}.{draw}.log",
     benchmark:
         "results/{study}/benchmarks/{model}.layers.{setup}.{draw}.tsv"
+    localrule: True
     conda:
         "../../envs/headimpact.yaml"
     threads: 1

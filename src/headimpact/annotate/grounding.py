@@ -5,20 +5,43 @@ from itertools import chain
 import pandas as pd
 from tqdm import tqdm
 
+from headimpact.annotate.florence2 import Grounder
 from headimpact.annotate.reading import Dropped, read_image
+from headimpact.annotate.sam2 import Segmenter
 from headimpact.artifacts import SCHEMAS
+from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import encode
 from headimpact.guards import AdaptiveBatch
+from headimpact.models.load import resolve_device
 
 
-def annotate(folder, images, grounder, segmenter, batch):
+def annotate(
+    folder: CocoFolder,
+    images: pd.DataFrame,
+    grounder: str,
+    segmenter: str,
+    device: str,
+    batch: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Key objects of `images` and what was left out: tables "annotations" and "dropped".
 
-    folder: a CocoFolder. images: a table of kind "images". grounder: Florence-2 (a Grounder),
-    segmenter: SAM2 (a Segmenter), as in section 3. batch: images that the grounder sees at a
-    time, fewer where a GPU has too little memory. A phrase with several boxes is several objects.
-    x0 to y1 are Florence-2's, confidence is SAM2's. Masks that are empty or below the threshold
-    of confidence are not left out here.
+    images: a table of kind "images". grounder, segmenter: folders of the checkpoints of
+    Florence-2 and SAM2 (section 3). device: "auto", "cpu" or "cuda". batch: images that
+    Florence-2 sees at a time, fewer where a GPU runs out of memory.
+    """
+    device = resolve_device(device)
+    return annotate_with(
+        folder, images, Grounder(grounder, device), Segmenter(segmenter, device), batch
+    )
+
+
+def annotate_with(
+    folder: CocoFolder, images: pd.DataFrame, grounder: Grounder, segmenter: Segmenter, batch: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same with models that are loaded.
+
+    A phrase with several boxes is several objects. x0 to y1 are Florence-2's, confidence is
+    SAM2's. Masks that are empty or below the threshold of confidence are not left out here.
     """
     found, dropped, room = [], Dropped(), AdaptiveBatch(batch, "Florence-2")
     rows = list(images.itertuples())

@@ -6,15 +6,18 @@ from tqdm import tqdm
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import SCHEMAS
 from headimpact.dataset.masks import encode
+from headimpact.dataset.release import Release
 
 
 def annotate(folder, images, release):
     """Key objects of `images` and what was left out: tables "annotations" and "dropped".
 
-    folder: a CocoFolder. images: a table of kind "images". release: a Release. An image without
+    folder: a CocoFolder. images: a table of kind "images". release: a folder with
+    dataset_masks.json and masks/. An image without
     a box, a box without a mask and a mask of another size than its image are left out, each
     counted. Raises ValueError for a mask's file that is missing or damaged.
     """
+    release = Release(release)
     objects = dict(list(release.objects().groupby("image_id", sort=False)))
     found, dropped = [], Dropped()
     for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):

@@ -9,19 +9,13 @@ from hypothesis import strategies as st
 from plain_pass import plain
 
 from headimpact.dataset.masks import encode
+from headimpact.guards import UserError
 from headimpact.models import prompts
-from headimpact.models.continuations import score
-from headimpact.scores.attention import attend
-from headimpact.scores.coverage import coverage, object_tokens
-from headimpact.scores.head_impact import (
-    binarise,
-    head_impact,
-    iou,
-    mask_tokens,
-    measure,
-    pack,
-    unpack,
-)
+from headimpact.models.continuations import score_continuations
+from headimpact.scores.attention import attended_tokens, binarise, pack
+from headimpact.scores.coverage import coverage, mask_tokens, object_tokens
+from headimpact.scores.head_impact import average, head_impact, iou, object_ious, unpack
+from headimpact.scores.inputs import ScoreInputs, Scores, scores_table
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 
@@ -74,13 +68,13 @@ def test_share_of_zero_means_any_coverage():
 def test_head_impact_over_objects_and_over_images():
     ious = np.array([0.2, 0.4, 0.9]).reshape(3, 1, 1)  # two objects of image 7, one of image 8
     images = np.array([7, 7, 8])
-    value, error, n = head_impact(ious, images, "objects")
-    assert (value.item(), n) == (pytest.approx(0.5), 3)
+    scores = average(ious, images, "objects")
+    assert (scores.value.item(), scores.n) == (pytest.approx(0.5), 3)
     # residual sums -0.4 and 0.4: sqrt(0.32) / 3 * sqrt(2 / 1)
-    assert error.item() == pytest.approx(np.sqrt(0.32) / 3 * np.sqrt(2))
-    value, error, n = head_impact(ious, images, "images")
-    assert (value.item(), n) == (pytest.approx(0.6), 2)  # mean of 0.3 and 0.9
-    assert error.item() == pytest.approx(np.std([0.3, 0.9], ddof=1) / np.sqrt(2))
+    assert scores.standard_error.item() == pytest.approx(np.sqrt(0.32) / 3 * np.sqrt(2))
+    scores = average(ious, images, "images")
+    assert (scores.value.item(), scores.n) == (pytest.approx(0.6), 2)  # mean of 0.3 and 0.9
+    assert scores.standard_error.item() == pytest.approx(np.std([0.3, 0.9], ddof=1) / np.sqrt(2))
 
 
 def _study(photo, size, masks, descriptions):
@@ -103,8 +97,14 @@ def _study(photo, size, masks, descriptions):
     return samples, objects, Folder()
 
 
-def _attended(*study, batch):
-    return pd.concat(map(pd.DataFrame, attend(*study, batch)), ignore_index=True)
+def _inputs(model, family, samples, objects, folder, batch):
+    parts = attended_tokens(model, family, folder, samples, objects, batch)
+    return ScoreInputs(
+        samples,
+        objects,
+        tokens=pd.DataFrame(object_tokens(family, samples, objects)),
+        attention=pd.concat(map(pd.DataFrame, parts), ignore_index=True),
+    )
 
 
 def test_against_a_plain_implementation(made, photo):
@@ -117,10 +117,9 @@ def test_against_a_plain_implementation(made, photo):
     masks[2][:, :20] = True
     texts = ["a small red circle", "a dog", "a large blue heart"]
     samples, objects, folder = _study(photo, size, masks, texts)
-    attended = _attended(model, family, folder, samples, objects, batch=2)
-    tokens = pd.DataFrame(object_tokens(family, samples, objects))
-    _, scores, unseen = measure(samples, objects, tokens, attended, 0.5, "objects")
-    assert len(unseen) == 0
+    inputs = _inputs(model, family, samples, objects, folder, batch=2)
+    scores = head_impact(inputs, 0.5, "objects")
+    assert scores.n == 3
     grid, wanted = family.grid(*size), np.zeros((family.layers, family.heads))
     for mask, text in zip(masks, texts, strict=True):
         _, attention = plain(model, family, photo(*size), prompts.description(family, grid, text))
@@ -132,25 +131,34 @@ def test_against_a_plain_implementation(made, photo):
                 both = sum(a and m for a, m in zip(above, inside, strict=True))
                 either = sum(a or m for a, m in zip(above, inside, strict=True))
                 wanted[layer, head] += both / either / len(masks)
-    got = scores.pivot(index="layer", columns="head", values="value").to_numpy()
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    np.testing.assert_allclose(scores.value, wanted, atol=1e-5)
 
 
-def test_an_object_that_no_token_holds_is_left_out(made, photo):
+def test_an_object_that_covers_no_token_is_left_out(made, photo):
     model, family = made
     masks = [np.zeros((72, 108), bool) for _ in range(2)]
     masks[0][5:50, 10:60] = True
     masks[1][3, 3] = True  # one pixel: half of no token
     samples, objects, folder = _study(photo, (108, 72), masks, ["a cat", "a dot"])
-    attended = _attended(model, family, folder, samples, objects, batch=8)
-    tokens = pd.DataFrame(object_tokens(family, samples, objects))
-    impact, scores, unseen = measure(samples, objects, tokens, attended, 0.5, "objects")
-    assert unseen["description"].tolist() == ["a dot"]
-    assert set(impact["object_id"]) == {0}
-    assert set(scores["n"]) == {1}
-    with pytest.raises(ValueError, match="mask_share"):
-        alone = objects.iloc[1:], tokens.iloc[1:], attended[attended["object_id"] == 1]
-        measure(samples, *alone, 0.5, "objects")
+    inputs = _inputs(model, family, samples, objects, folder, batch=8)
+    ids, ious = object_ious(inputs.tokens, inputs.attention, 0.5)
+    assert ids.tolist() == [0] and ious.shape == (1, family.layers, family.heads)
+    assert head_impact(inputs, 0.5, "objects").n == 1
+    dot = inputs.attention[inputs.attention["object_id"] == 1]
+    with pytest.raises(UserError, match="mask_share"):
+        object_ious(inputs.tokens.iloc[1:], dot, 0.5)
+    with pytest.raises(UserError, match="of other objects"):
+        object_ious(inputs.tokens, dot, 0.5)
+
+
+def test_scores_of_heads_and_of_layers_become_tables():
+    table = scores_table("mine", average(np.arange(6.0).reshape(1, 2, 3), np.array([0]), "objects"))
+    assert table["value"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert table["layer"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert table["head"].tolist() == [0, 1, 2, 0, 1, 2]
+    layers = scores_table("deep", Scores(np.array([0.5, 0.25])))
+    assert layers["head"].isna().all() and layers["layer"].tolist() == [0, 1]
+    assert layers["standard_error"].isna().all() and set(layers["score"]) == {"deep"}
 
 
 def test_a_planted_head_has_the_highest_impact(made):
@@ -184,10 +192,10 @@ def test_a_planted_head_has_the_highest_impact(made):
         features[:, 0], features[:, 1] = 0, 0
         features[torch.from_numpy(inside), 0] = 5
         sequences = [prompts.description(family, grid, "a large red square")]
-        (one,) = score(model, family, features, grid, sequences, attention=True)
+        (score,) = score_continuations(model, family, features, grid, sequences, attention=True)
     finally:
         model.load_state_dict(state)
-    values = iou(binarise(one.attention.double()).numpy(), inside)
+    values = iou(binarise(score.attention.double()).numpy(), inside)
     assert values[0, 1] == values.max()
     assert values[0, 1] > 0.95
     assert values[0, 0] == 0

@@ -1,0 +1,60 @@
+"""The four-option questions."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headimpact.evaluation.questions import make_questions
+from headimpact.guards import UserError
+from headimpact.models.prompts import LABELS
+
+NAMES = [["A dog", "a cat"], ["a cat"], ["a cup"], ["a tree", "a cup"], ["a car"], ["a boat"]]
+
+
+def study(names):
+    """One image an item; `names`: a list of what each image holds, the item first."""
+    numbers = range(len(names))
+    samples = pd.DataFrame({"sample_id": numbers, "image_id": range(10, 10 + len(names))})
+    objects = pd.DataFrame(
+        {
+            "object_id": numbers,
+            "sample_id": numbers,
+            "description": [present[0] for present in names],
+        }
+    )
+    annotations = pd.DataFrame(
+        [{"image_id": 10 + i, "description": name} for i in numbers for name in names[i]]
+    )
+    return samples, objects, annotations
+
+
+def questions(names, seed):
+    samples, objects, annotations = study(names)
+    return make_questions(samples, objects, annotations, objects["description"], seed)
+
+
+def options(row):
+    return [getattr(row, f"option_{label}") for label in LABELS]
+
+
+@given(st.integers(0, 1000))
+def test_no_wrong_option_names_what_is_in_the_image(seed):
+    for present, row in zip(NAMES, questions(NAMES, seed).itertuples(), strict=True):
+        assert options(row)[LABELS.index(row.answer)] == present[0]
+        wrong = [text for text in options(row) if text != present[0]]
+        assert len(set(wrong)) == 3
+        assert not {text.casefold() for text in wrong} & {name.casefold() for name in present}
+
+
+def test_the_right_place_is_balanced_and_fixed_by_the_seed():
+    names = [[f"a thing {i}"] for i in range(40)]
+    table = questions(names, 5)
+    assert table["answer"].value_counts().to_dict() == dict.fromkeys(LABELS, 10)
+    assert table.equals(questions(names, 5))
+    assert not table.equals(questions(names, 6))
+
+
+def test_too_few_descriptions_end_with_the_fix():
+    with pytest.raises(UserError, match=r"sampling\.images: 1 descriptions"):
+        questions([["a dog"], ["a dog"], ["a cat"]], 0)

@@ -1,0 +1,270 @@
+"""config.yaml: what it may hold, and what is asked of a study."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from headimpact import registry
+from headimpact.guards import UserError
+from headimpact.study import documentation
+from headimpact.study.config import check_yaml, parse
+from headimpact.study.study import Run
+
+ROOT = Path(__file__).parents[2]
+BASE = {
+    "default_study": "s",
+    "studies": {
+        "s": {
+            "title": "a study",
+            "dataset": {"kind": "scenes", "images": 9},
+            "sampling": {"images": 9},
+            "models": {"own": {"title": "own", "checkpoint": "someone/something"}},
+            "setups": {
+                "original": {"layers": "none"},
+                "top-2": {"layers": "top", "count": 2},
+                "random-2": {"layers": "random", "count": 2, "draws": 3},
+                "full": {"layers": "all"},
+            },
+        }
+    },
+}
+
+
+def study(**changes):
+    """The study of BASE with other values for some of its keys."""
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"].update(changes)
+    return parse(config).studies["s"]
+
+
+def refused(place, key, **changes):
+    """Assert that the changed study is refused in one line that begins with `place` and `key`."""
+    with pytest.raises(UserError) as error:
+        study(**changes)
+    line = str(error.value)
+    assert line.startswith(f"config.yaml: studies.s.{place}{key}: ") and "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "name", ["miniature", "photos", "paper", "paper_annotated", "paper_layers"]
+)
+def test_the_shipped_studies_are_valid(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = parse(yaml.safe_load(Path("config.yaml").read_bytes()))
+    assert config.study(name).runs()
+
+
+def test_a_setup_runs_once_a_variant_and_draw_and_the_original_once():
+    runs = study(variants={"fast": {"learning_rate": 0.1}}).runs()
+    assert runs[0] == Run("original", "default", 0)
+    assert [run.path for run in runs if run.setup == "random-2"] == [
+        *(f"random-2/default/{draw}" for draw in range(3)),
+        *(f"random-2/fast/{draw}" for draw in range(3)),
+    ]
+    assert len(runs) == 1 + 2 * (1 + 3 + 1)
+
+
+def test_a_variant_overrides_its_setup_which_overrides_the_study():
+    setups = BASE["studies"]["s"]["setups"]
+    changed = setups | {"top-2": {**setups["top-2"], "training": {"epochs": 7, "seed": 5}}}
+    values = study(
+        training={"epochs": 2, "batch_size": 3},
+        setups=changed,
+        variants={"long": {"epochs": 9}},
+    )
+    assert values.training_of("full", "default")["epochs"] == 2
+    assert values.training_of("top-2", "default")["epochs"] == 7
+    told = values.training_of("top-2", "long")
+    assert (told["epochs"], told["batch_size"], told["seed"]) == (9, 3, 5)
+
+
+def test_only_setups_that_rank_layers_wait_for_a_score():
+    entry = study(scores={"a": {"kind": "head_impact"}, "b": {"kind": "head_impact"}})
+    assert [entry.score_of(setup) for setup in entry.setups] == [None, "a", "a", None]
+    setups = {**BASE["studies"]["s"]["setups"], "top-2": {"layers": "top", "count": 2, "by": "b"}}
+    entry = study(
+        scores={"a": {"kind": "head_impact"}, "b": {"kind": "head_impact"}}, setups=setups
+    )
+    assert entry.score_of("top-2") == "b"
+
+
+def test_options_come_with_their_defaults():
+    entry = study(scores={"strict": {"kind": "head_impact", "mask_share": 0.9}})
+    assert entry.scores["strict"].options == {"mask_share": 0.9, "average_over": "objects"}
+    assert entry.mask_share == 0.9
+    assert study().method_of("full").options["rank"] == 8
+    assert study().annotator.options == {"description": "{article} {category}"}
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "changes"),
+    [
+        ("", "lorra", {"lorra": 1}),
+        ("methods.lora.", "rnk", {"methods": {"lora": {"rnk": 4}}}),
+        ("methods.lora.", "rank", {"methods": {"lora": {"rank": "eight"}}}),
+        ("methods.lora.", "rank", {"methods": {"lora": {"rank": True}}}),
+        ("methods.lora.", "dropout", {"methods": {"lora": {"dropout": float("nan")}}}),
+        ("scores.mine.", "kind", {"scores": {"mine": {}}}),
+        ("scores.hi.", "mask_share", {"scores": {"hi": {"kind": "head_impact", "mask_share": 2}}}),
+        ("", "scores", {"scores": {}}),
+        ("", "models", {"models": {}}),
+        ("setups.a.", "layers", {"setups": {"a": {"layers": "best"}}}),
+        ("setups.a.", "count", {"setups": {"a": {"layers": "top"}}}),
+        ("setups.a.", "cuont", {"setups": {"a": {"layers": "top", "count": 1, "cuont": 2}}}),
+        ("setups.a.", "by", {"setups": {"a": {"layers": "top", "count": 1, "by": "x"}}}),
+        ("setups.a.", "method", {"setups": {"a": {"layers": "all", "method": "x"}}}),
+        ("setups.", "a", {"setups": {"a": {"layers": "none"}}}),
+        ("setups.", "original", {"setups": {"original": {"layers": "all"}}}),
+        ("setups.", "b", {"setups": {"b": {"layers": "published"}}}),
+        ("models.own.", "published", {"setups": {"top-4": {"layers": "published"}}}),
+        ("variants.v.", "rate", {"variants": {"v": {"rate": 1}}}),
+        ("variants.", "default", {"variants": {"default": {"epochs": 1}}}),
+        ("training.", "learning_rate", {"training": {"learning_rate": "1e-4"}}),
+        ("training.", "learning_rate", {"training": {"learning_rate": float("inf")}}),
+        ("training.", "epochs", {"training": {"epochs": 0}}),
+        ("sampling.", "images", {"sampling": {"images": 10}}),
+        ("sampling.", "images", {"sampling": {"images": 9.5}}),
+        ("", "device", {"device": "gpu"}),
+        ("", "dataset", {"dataset": {"kind": "photos"}}),
+        ("dataset.", "images", {"dataset": {"kind": "scenes"}}),
+        ("dataset.", "root", {"dataset": {"kind": "coco", "subset": "train2017"}}),
+        (
+            "dataset.look.",
+            "textures",
+            {"dataset": {"kind": "scenes", "images": 9, "look": {"textures": 1}}},
+        ),
+        ("annotator.", "name", {"annotator": {"name": "sam3"}}),
+        ("annotator.", "impact", {"annotator": {"impact": "sam3"}}),
+        ("annotator.", "release", {"annotator": {"name": "instances", "release": "x"}}),
+        ("annotator.", "grounder", {"annotator": {"name": "florence2_sam2", "grounder": {}}}),
+        ("annotator.", "name", {"dataset": {"kind": "captions", "root": "a", "captions": "b"}}),
+        ("models.own.", "title", {"models": {"own": {"checkpoint": "a/b"}}}),
+        ("models.", "a b", {"models": {"a b": {"title": "a", "checkpoint": "a/b"}}}),
+        (
+            "models.two.",
+            "title",
+            {"models": {n: {"title": "same", "checkpoint": "a/b"} for n in ("one", "two")}},
+        ),
+    ],
+)
+def test_a_bad_key_is_named_in_one_line(place, key, changes):
+    refused(place, key, **changes)
+
+
+def test_an_unknown_key_is_answered_with_the_known_ones():
+    assert "rank, alpha, dropout, targets" in refused(
+        "methods.lora.", "x", methods={"lora": {"x": 1}}
+    )
+    assert "1e-4" in refused("training.", "learning_rate", training={"learning_rate": "1e-4"})
+
+
+def test_a_default_study_that_is_not_there_is_named():
+    with pytest.raises(UserError, match=r"^config\.yaml: default_study: "):
+        parse({**BASE, "default_study": "t"})
+
+
+CONFIG = {"model_type": "qwen2_vl", "text_config": {"num_hidden_layers": 3}}
+
+
+def checkpoint(folder, config=CONFIG):
+    """A folder with all the files of a checkpoint, empty but for its configuration."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    (folder / "chat_template.jinja").write_text("text")
+    return str(folder)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(
+    ("setup", "key"),
+    [
+        ({"layers": "top", "count": 4}, "count"),
+        ({"layers": "random", "count": 2}, "count"),
+        ({"layers": [0, 3]}, "layers"),
+    ],
+)
+def test_no_setup_trains_more_layers_than_there_are(tmp_path, flat, setup, key):
+    config = {"model_type": "qwen2_vl", "num_hidden_layers": 3} if flat else CONFIG
+    models = {"own": {"title": "own", "checkpoint": checkpoint(tmp_path / "own", config)}}
+    study(models=models, setups={"a": {"layers": "top", "count": 3}}).check_files("here")
+    with pytest.raises(
+        UserError, match=rf"^here\.setups\.a\.{key}: needs a decoder of [46] layers"
+    ):
+        study(models=models, setups={"a": setup}).check_files("here")
+
+
+def test_folders_that_are_not_there_are_named(tmp_path):
+    for path, start in (("./nowhere", "no folder"), ("nowhere", "nowhere is neither")):
+        models = {"own": {"title": "own", "checkpoint": path}}
+        with pytest.raises(UserError, match=rf"^here\.models\.own\.checkpoint: {start}"):
+            study(models=models).check_files("here")
+    with pytest.raises(UserError, match="File name too long"):
+        long = {"own": {"title": "own", "checkpoint": "./" + "x" * 300}}
+        study(models=long).check_files("here")
+    captions = {"kind": "captions", "root": str(tmp_path), "captions": "nowhere.csv"}
+    annotator = {"name": "florence2_sam2"}
+    with pytest.raises(UserError, match=r"^here\.dataset\.captions: no nowhere\.csv"):
+        study(dataset=captions, annotator=annotator).check_files("here")
+
+
+def test_schema_and_documentation_are_as_generated():
+    schema = json.loads((ROOT / "docs/config.schema.json").read_text())
+    assert schema == documentation.schema()
+    assert (ROOT / "docs/configuration.md").read_text() == documentation.page()
+    jsonschema.validate(yaml.safe_load((ROOT / "config.yaml").read_bytes()), schema)
+
+
+@pytest.mark.parametrize(
+    "table", ["FAMILIES", "ANNOTATORS", "SCORES", "LAYER_CHOICES", "METHODS", "METRICS"]
+)
+def test_every_entry_of_the_registry_is_there(table):
+    for entry in getattr(registry, table).values():
+        assert entry.load() is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a: !!python/object/apply:os.system [x]", "line 1: could not determine a constructor"),
+        (b"a: 1\nb: !!python/name:os.system", "line 2: could not determine a constructor"),
+        (b"a: 1\n\tb: 2", "line 2: found character"),
+        (b"a: b: c", "line 1: mapping values are not allowed here; correct it, and quote"),
+        (b"a: 1\nb: {c: 1, d: 2, c: 3}", "line 2: the key c stands twice; correct it"),
+        (b"a: 1\nb: 2\na: 3", "line 3: the key a stands twice; correct it"),
+        (b"a: *b", "line 1: found undefined alias 'b'"),
+        (b"{[1]: 2}: 3", "line 1: found unhashable key"),
+        ("a: schön".encode("latin-1"), "not YAML in UTF-8"),
+        (b"a: \0", "not YAML in UTF-8"),
+        (b"a: 2020-02-30", "not YAML in UTF-8 (day is out of range for month); correct it"),
+        (b"a: !!bool maybe", "not YAML in UTF-8"),
+        (b"a: " + b"[" * 5000, "not YAML in UTF-8 (maximum recursion depth"),
+        *((content, "holds no keys") for content in (b"", b"- 1", b"text")),
+        (b"__use_yte__: true\n?exit(): 1", "__use_yte__: would run code; write what it makes"),
+        # small, and of 10 ** 9 values; and without end
+        (
+            b"a0: &a0 [x, x]\n"
+            + b"".join(
+                b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 10))
+                for i in range(1, 10)
+            ),
+            "more than 100000 values; repeat less by *",
+        ),
+        (b"a: &a {b: *a}", "more than 100000 values; repeat less by *"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_not_plain_yaml_is_refused_in_a_line(content, reason):
+    with pytest.raises(ValueError, match=r"^config\.yaml: ") as error:
+        check_yaml(content)
+    assert reason in str(error.value)
+
+
+def test_aliases_are_plain_yaml():
+    check_yaml("a: &a {b: schön}\nc: {<<: *a}\nd: *a\n".encode())
