@@ -6,7 +6,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
-from headimpact.artifacts import SCHEMAS
+from headimpact.artifacts import columns
 from headimpact.dataset.masks import encode
 from headimpact.guards import AdaptiveBatch
 
@@ -44,7 +44,7 @@ def annotate(folder, images, grounder, segmenter, batch):
                         }
                     )
             progress.update(len(part))
-    return pd.DataFrame(found, columns=SCHEMAS["annotations"].names), dropped.table()
+    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
 
 
 def _usable(row, pairs, dropped):
