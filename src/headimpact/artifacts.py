@@ -1,4 +1,10 @@
-"""Every table that rules hand to each other: its columns, its checked write and read."""
+"""The tables that rules hand to each other: their columns, and checked writing and reading.
+
+Each table is a parquet file with a checksum for every page. A file that another program wrote,
+pandas for example, is accepted if it has the same columns.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import importlib.metadata
@@ -6,197 +12,259 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from headimpact.guards import UserError
+from headimpact.parquet import convert_column, damaged, one_line, open_parquet, read_column
 
-# a file keeps the SHA-256 of all its other bytes in 64 characters behind this: the key as the end
-# of a parquet file holds it. Pages could have checksums of their own, but the end has none
-SEAL = b"headimpact.sha256\x18\x40"
-UNSEALED = "0" * 64
-TAIL = 1 << 20  # bytes, in which the end of a parquet file lies
+# pyarrow and pandas are imported where they are used: the Snakefile imports this module
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 SPLITS = ("impact", "train", "validation", "test")
 PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy", "pandas", "pyarrow", "pillow")
 
-_OBJECT = [
-    ("description", pa.string()),
-    *((edge, pa.float64()) for edge in ("x0", "y0", "x1", "y1")),  # pixels
-    ("mask", pa.string()),  # COCO RLE counts
-    ("confidence", pa.float64()),
-]
-_IMAGE = [
-    ("image_id", pa.int64()),
-    ("file_name", pa.string()),
-    ("width", pa.int64()),
-    ("height", pa.int64()),
-    ("sha256", pa.string()),  # of the image's file when it was drawn; none where there is none
-    ("caption_id", pa.int64()),
-    ("caption", pa.string()),
-]
-_HEAD = [("layer", pa.int16()), ("head", pa.int16())]
+_IMAGE = {
+    "image_id": "int64",
+    "file_name": "string",  # The path below the images' folder.
+    "width": "int64",  # Width and height are in pixels.
+    "height": "int64",
+    "sha256": "string?",  # The hash of the image file; null if there was no such file.
+    "caption_id": "int64",
+    "caption": "string",
+}
+_OBJECT = {
+    "description": "string",
+    # The edges of the bounding box, in pixels; x1 and y1 are exclusive.
+    **dict.fromkeys(("x0", "y0", "x1", "y1"), "float64"),
+    "mask": "string",  # The counts of a compressed COCO run-length encoding.
+    "confidence": "float64?",  # From 0 to 1; null if the annotator gave none.
+}
 
-SCHEMAS = {
-    # an image drawn for the study, with one of its captions and who annotates it, in the order
-    # of the draw
-    "images": pa.schema([*_IMAGE, ("annotator", pa.string())]),
-    # an object that the annotator found, before any filter
-    "annotations": pa.schema([("image_id", pa.int64()), *_OBJECT]),
-    # an image or object left out, and why
-    "dropped": pa.schema(
-        [("image_id", pa.int64()), ("file_name", pa.string()), ("reason", pa.string())]
-    ),
-    # an image that entered the study
-    "samples": pa.schema([("sample_id", pa.int64()), *_IMAGE, ("split", pa.string())]),
-    # a key object
-    "objects": pa.schema([("sample_id", pa.int64()), ("object_id", pa.int64()), *_OBJECT]),
-    # an object on a model's token grid; coverage in the order of the image tokens, 0 to 1
-    "tokens": pa.schema(
-        [
-            ("object_id", pa.int64()),
-            ("tiles", pa.int32()),
-            ("rows", pa.int32()),
-            ("columns", pa.int32()),
-            ("coverage", pa.list_(pa.float32())),
-        ]
-    ),
-    # object x layer x head: which image tokens lie above the mean, packed to bits (numpy order)
-    "attended": pa.schema([("object_id", pa.int64()), *_HEAD, ("attended", pa.binary())]),
-    # object x layer x head
-    "impact": pa.schema([("object_id", pa.int64()), *_HEAD, ("iou", pa.float64())]),
-    # layer x head
-    "head_scores": pa.schema(
-        [
-            ("score", pa.string()),
-            *_HEAD,
-            ("value", pa.float64()),
-            ("standard_error", pa.float64()),
-            ("n", pa.int64()),
-        ]
-    ),
-    # a test item of a setup and draw; nll: sum over the description's tokens, nats; p_*: over the
-    # whole vocabulary
-    "metrics": pa.schema(
-        [
-            ("setup", pa.string()),
-            ("draw", pa.int64()),
-            ("sample_id", pa.int64()),
-            ("object_id", pa.int64()),
-            ("nll", pa.float64()),
-            ("tokens", pa.int64()),
-            *((f"p_{label}", pa.float64()) for label in "ABCD"),
-            ("answer", pa.string()),
-            ("chosen", pa.string()),
-        ]
-    ),
+# {kind of table: {column: type}}. A column whose type ends in "?" may hold nulls, no other may.
+TABLES = {
+    # A row is an image that was drawn for the study, with one of its captions and the annotator
+    # that it goes to. The rows are in the order of the draw.
+    "images": {**_IMAGE, "annotator": "string"},
+    # A row is an object that an annotator found, before any filter.
+    "annotations": {"image_id": "int64", **_OBJECT},
+    # A row is an image, or an object of it, that was left out, and why.
+    "dropped": {"image_id": "int64", "file_name": "string", "reason": "string"},
+    # A row is an image that entered the study, with its caption and its split (one of SPLITS).
+    "samples": {"sample_id": "int64", **_IMAGE, "split": "string"},
+    # A row is a key object of a sample.
+    "objects": {"sample_id": "int64", "object_id": "int64", **_OBJECT},
+    # A row is an object on the token grid of a model. The image is cut into `tiles` of
+    # rows x columns tokens; coverage is the share of each image token's area that the object
+    # covers, from 0 to 1, in the order of the image tokens.
+    "tokens": {
+        "object_id": "int64",
+        "tiles": "int32",
+        "rows": "int32",
+        "columns": "int32",
+        "coverage": "list<float32>",
+    },
+    # A row is an object, a layer and a head. attended has one bit an image token, in the order of
+    # numpy.packbits: whether the head's attention to it is above the mean over all image tokens.
+    "attention": {
+        "object_id": "int64",
+        "layer": "int16",
+        "head": "int16",
+        "attended": "binary",
+    },
+    # A row is the score of a head, or of a layer as a whole, where head is null. value is in the
+    # unit of the score; standard_error is null if the score has none; n is how many objects or
+    # images were averaged.
+    "scores": {
+        "score": "string",
+        "layer": "int16",
+        "head": "int16?",
+        "value": "float64",
+        "standard_error": "float64?",
+        "n": "int64",
+    },
+    # A row is a test object with the four descriptions to choose from. answer is the label of the
+    # right one: A, B, C or D.
+    "questions": {
+        "object_id": "int64",
+        **{f"option_{label}": "string" for label in "ABCD"},
+        "answer": "string",
+    },
+    # A row is what a model says of a test object. log_probability is the sum over the tokens of
+    # its description, in nats, and `tokens` their number. log_A to log_D are the natural
+    # logarithms of the probability of each label, over the whole vocabulary.
+    "answers": {
+        "sample_id": "int64",
+        "object_id": "int64",
+        "log_probability": "float64",
+        "tokens": "int64",
+        **{f"log_{label}": "float64" for label in "ABCD"},
+    },
 }
 
 
-def write(path, kind, table, **provenance):
-    """Write `table` (DataFrame or list of dicts) as the artifact `kind`, whole or not at all.
+def columns(kind: str) -> list[str]:
+    """The columns of a kind of table, in the order in which they are written."""
+    return list(TABLES[kind])
 
-    provenance: what else to record beside the package versions (str, numbers, lists, dicts).
-    Raises ValueError if columns are missing, unknown or hold what their type does not admit.
+
+def schema(kind: str) -> pa.Schema:
+    """The arrow schema of a kind of table."""
+    import pyarrow as pa
+
+    return pa.schema(
+        pa.field(name, _arrow_type(text.removesuffix("?")), nullable=text.endswith("?"))
+        for name, text in TABLES[kind].items()
+    )
+
+
+def _arrow_type(text: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if text.startswith("list<"):
+        return pa.list_(pa.type_for_alias(text.removeprefix("list<").removesuffix(">")))
+    return pa.type_for_alias(text)
+
+
+def write(path: str | Path, kind: str, table: Any, **provenance: Any) -> None:
+    """Write `table` (DataFrame, list of dicts or dict of columns) as the file `path`.
+
+    The file appears under its name only once it is complete. provenance: what to record in it,
+    beside the package versions (text, numbers, lists, dicts). Raises UserError if a column is
+    missing, unknown, or holds values that its type does not admit.
     """
     write_parts(path, kind, (part for part in [table]), **provenance)
 
 
-def write_parts(path, kind, parts, **provenance):
-    """The same for a table that comes in parts (a generator), of which one is held at a time."""
+def write_parts(path: str | Path, kind: str, parts: Generator, **provenance: Any) -> None:
+    """Like `write`, for a table that a generator yields in parts; one part is held at a time."""
+    import pyarrow.parquet as pq
+
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     record = {"kind": kind, "versions": versions, "machine": _machine(), **provenance}
-    recorded = json.dumps(record, sort_keys=True)
-    schema = SCHEMAS[kind].with_metadata({"headimpact": recorded})
+    written_schema = schema(kind).with_metadata({"headimpact": json.dumps(record, sort_keys=True)})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        # a generator ends with its writer, or it would with the interpreter, and with a traceback
-        with closing(parts), pq.ParquetWriter(partial, schema, compression="zstd") as file:
+        # A generator that is left open after an error would be closed when the interpreter exits,
+        # and print a second traceback then.
+        with (
+            closing(parts),
+            pq.ParquetWriter(
+                partial, written_schema, compression="zstd", write_page_checksum=True
+            ) as file,
+        ):
             for part in parts:
-                file.write_table(_checked(path, schema, part))
-            file.add_key_value_metadata({"headimpact.sha256": UNSEALED})
-        place, _, digest = _seal(partial)
-        with open(partial, "r+b") as file:
-            file.seek(place)
-            file.write(digest)
+                file.write_table(_to_arrow(path, kind, part).cast(written_schema))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _machine():
-    """On what this process runs; a GPU is named if it has been used."""
-    told = {"python": platform.python_version(), "system": platform.system()}
-    told["processor"] = platform.machine()
+def _machine() -> dict[str, str]:
+    """The machine that this process runs on; its GPU only if the process has used it."""
+    machine = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+    }
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
-        told["gpu"] = torch.cuda.get_device_name()
-    return told
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
 
 
-def _checked(path, schema, part):
-    frame = pd.DataFrame(part, columns=None if len(part) else schema.names)
-    if set(frame.columns) != set(schema.names):
-        raise UserError(f"{path}: columns {sorted(frame.columns)}, not {sorted(schema.names)}")
+def _to_arrow(path: Path, kind: str, part: Any) -> pa.Table:
+    import pandas as pd
+    import pyarrow as pa
+
     try:
-        return pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(f"{path}: {error}") from error
+        frame = pd.DataFrame(part, columns=None if len(part) else columns(kind))
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: holds text that is not Unicode ({error}); correct it") from error
+    _check_columns(path, kind, list(frame.columns))
+    converted = []
+    for field in schema(kind):
+        try:
+            column = pa.Table.from_pandas(frame[[field.name]], preserve_index=False).column(0)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            raise UserError(
+                f"{path}: column {field.name} holds values that are not {field.type} "
+                f"({one_line(error)}); correct them"
+            ) from error
+        converted.append(convert_column(path, field, column))
+    return pa.table(converted, schema=schema(kind))
 
 
-def read(path, kind):
-    """The artifact at `path` as a DataFrame.
+def read(path: str | Path, kind: str) -> pd.DataFrame:
+    """The table of this kind in the file `path`, with the columns and types of TABLES.
 
-    Raises ValueError, naming the file and the mend, if a byte of it is not as it was written, if
-    it was not written here, or if it is of another kind.
+    A column of another type of the same sort (int64 for int16, large_string for string) is
+    converted if no value changes; float64 is rounded to float32. Raises UserError, one line with
+    the file and the fix, if the file is missing, is damaged or is not parquet, and if a column is
+    missing, unknown, of another type, or holds nulls where none may be.
     """
-    file = _unchanged(path)
-    schema = file.schema_arrow
-    if _record(schema)["kind"] != kind or schema.remove_metadata() != SCHEMAS[kind]:
-        raise UserError(f"{path}: not a table of {kind}; delete it and run again")
-    return file.read().to_pandas()
+    import pyarrow as pa
+
+    with open_parquet(path) as file:
+        _check_columns(path, kind, file.schema_arrow.names)
+        converted = [
+            convert_column(path, field, read_column(path, file, field.name))
+            for field in schema(kind)
+        ]
+    return pa.table(converted, schema=schema(kind)).to_pandas()
 
 
-def read_all(paths, kind):
-    """The shards of one artifact, one behind the other."""
+def read_all(paths: Iterable[str | Path], kind: str) -> pd.DataFrame:
+    """The rows of several files of one kind, in the order of `paths`."""
+    import pandas as pd
+
     return pd.concat([read(path, kind) for path in paths], ignore_index=True)
 
 
-def provenance(path):
-    """What was recorded when the artifact was written (dict). Raises as `read` does."""
-    return _record(_unchanged(path).schema_arrow)
+def provenance(path: str | Path) -> dict[str, Any]:
+    """What `write` recorded in the file; {} for a file that another program wrote.
+
+    The record has no checksum: it informs, and no result may depend on it. Raises UserError if
+    the file is missing, is not parquet, or the record cannot be read.
+    """
+    with open_parquet(path) as file:
+        recorded = (file.schema_arrow.metadata or {}).get(b"headimpact", b"{}")
+    try:
+        return dict(json.loads(recorded))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, error) from error
 
 
-def _record(schema):
-    return json.loads(schema.metadata[b"headimpact"])
+def check_pages(path: str | Path) -> None:
+    """Raise UserError if the parquet file is missing or one of its pages is damaged."""
+    with open_parquet(path) as file:
+        for name in file.schema_arrow.names:
+            read_column(path, file, name)
 
 
-def _unchanged(path):
-    """The parquet file at `path`, once it is known that all its bytes are as they were written."""
-    _, kept, digest = _seal(path)
-    if kept is None or kept != digest:
-        raise UserError(f"{path}: damaged, or not written by headimpact; delete it and run again")
-    return pq.ParquetFile(path)
-
-
-def _seal(path):
-    """Where a file keeps its hash, the hash there, and that of all its other bytes; or Nones."""
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
     with open(path, "rb") as file:
-        start = max(0, file.seek(0, os.SEEK_END) - TAIL)
-        file.seek(start)
-        tail = file.read()
-        before, key, after = tail.rpartition(SEAL)
-        if not key:
-            return None, None, None
-        digest = hashlib.sha256()
-        file.seek(0)
-        while size := min(TAIL, start - file.tell()):
-            digest.update(file.read(size))
-    digest.update(before + key + after[64:])
-    return start + len(before + key), after[:64], digest.hexdigest().encode()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_columns(path: str | Path, kind: str, names: list[str]) -> None:
+    for name in columns(kind):
+        if name not in names:
+            raise UserError(
+                f"{path}: column {name} is missing in this table of {kind}; add it, or delete the "
+                f"file and run again"
+            )
+    for name in names:
+        if name not in TABLES[kind] or names.count(name) > 1:
+            problem = "occurs twice" if name in TABLES[kind] else "is unknown"
+            raise UserError(
+                f"{path}: column {name} {problem} in this table of {kind}; remove it, or delete "
+                f"the file and run again"
+            )

@@ -1,132 +1,325 @@
+"""The tables between rules: what is written, what is accepted, and what is refused by name."""
+
+import json
+import struct
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from headimpact import artifacts
+from headimpact.guards import UserError
 
-ROW = {"object_id": 1, "layer": 0, "head": 3, "iou": 0.5}
+TOKENS = [
+    {"object_id": 1, "tiles": 1, "rows": 2, "columns": 1, "coverage": [0.5, 0.25]},
+    {"object_id": 300, "tiles": 1, "rows": 2, "columns": 1, "coverage": [1.0, 0.0]},
+]
+SCORES = [
+    {"score": "s", "layer": 0, "head": 3, "value": 0.5, "standard_error": 0.125, "n": 9},
+    {"score": "s", "layer": 1, "head": 4, "value": 0.25, "standard_error": None, "n": 9},
+    {"score": "t", "layer": 2, "head": None, "value": 0.75, "standard_error": 0.5, "n": 7},
+]
+DROPPED = [{"image_id": 4, "file_name": "a/b.jpg", "reason": "size differs"}]
+IMAGES = [
+    {
+        **{"image_id": 1, "file_name": "a.jpg", "width": 4, "height": 3, "sha256": None},
+        **{"caption_id": 7, "caption": "a dog", "annotator": "instances"},
+    }
+]
 
 
-def test_there_and_back_with_provenance(tmp_path):
-    path = tmp_path / "folder" / "impact.parquet"
-    artifacts.write(path, "impact", [ROW], study="s", seed=4)
-    assert artifacts.read(path, "impact").to_dict("records") == [ROW]
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table.parquet"
+
+
+def records(table):
+    """The rows of a table as dicts of plain values, None for what is missing."""
+    return [
+        {
+            name: list(value)
+            if isinstance(value, np.ndarray)
+            else None
+            if pd.isna(value)
+            else value
+            for name, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def refused(path, kind, message):
+    """Reading raises UserError, one line that begins with the file, holds `message`, and a fix."""
+    with pytest.raises(UserError) as error:
+        artifacts.read(path, kind)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ") and message in text and "\n" not in text, text
+    assert "; " in text, text
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [("tokens", TOKENS), ("scores", SCORES), ("dropped", DROPPED), ("images", IMAGES)],
+)
+def test_a_written_table_is_read_with_its_values_types_and_record(path, kind, rows):
+    artifacts.write(path, kind, rows, study="s", seed=4)
+    assert records(artifacts.read(path, kind)) == rows
+    assert pq.read_schema(path).remove_metadata() == artifacts.schema(kind)
     record = artifacts.provenance(path)
-    assert (record["study"], record["seed"], record["kind"]) == ("s", 4, "impact")
+    assert (record["study"], record["seed"], record["kind"]) == ("s", 4, kind)
     assert set(record["versions"]) == set(artifacts.PACKAGES)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_empty_table_keeps_its_columns(tmp_path):
-    artifacts.write(tmp_path / "x", "dropped", [])
-    assert list(artifacts.read(tmp_path / "x", "dropped")) == artifacts.SCHEMAS["dropped"].names
+@pytest.mark.parametrize("kind", artifacts.TABLES)
+def test_an_empty_table_of_every_kind_has_its_columns(path, kind):
+    artifacts.write(path, kind, [])
+    assert list(artifacts.read(path, kind)) == artifacts.columns(kind)
+    pd.DataFrame(columns=artifacts.columns(kind)).to_parquet(path)
+    assert list(artifacts.read(path, kind)) == artifacts.columns(kind)
+    pd.DataFrame({name: [] for name in artifacts.columns(kind)}).to_parquet(path)
+    assert len(artifacts.read(path, kind)) == 0
 
 
 @pytest.mark.parametrize(
-    "row",
-    [{**ROW, "extra": 1}, {"object_id": 1}, {**ROW, "iou": "half"}, {**ROW, "layer": 1e9}],
-)
-def test_what_the_contract_does_not_admit_is_not_written(tmp_path, row):
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        artifacts.write(tmp_path / "x", "impact", [row])
-    assert not (tmp_path / "x").exists()
-
-
-def told_damaged(path, content):
-    """Both readers name the file and the mend in one line."""
-    path.write_bytes(content)
-    for read in (lambda: artifacts.read(path, "impact"), lambda: artifacts.provenance(path)):
-        with pytest.raises(ValueError) as error:
-            read()
-        assert str(error.value) == (
-            f"{path}: damaged, or not written by headimpact; delete it and run again"
-        )
-
-
-def test_a_changed_byte_is_told_wherever_it_lies(tmp_path):
-    """In numbers, text, what was recorded and parquet's own parts, for every byte of the file."""
-    path = tmp_path / "x"
-    artifacts.write(path, "impact", [ROW] * 3, seed=4)
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        flipped = bytes([whole[place] ^ (1 << place % 8)])
-        told_damaged(path, whole[:place] + flipped + whole[place + 1 :])
-        told_damaged(path, whole[:place])
-        told_damaged(path, whole[:place] + b"0" + whole[place:])
-    told_damaged(path, whole + b"0")
-    told_damaged(path, whole + whole)
-
-
-def test_a_changed_byte_of_a_large_file_is_told(tmp_path):
-    path = tmp_path / "x"
-    row = {"object_id": 1, "layer": 0, "head": 3}
-    noise = [{**row, "attended": np.random.default_rng(0).bytes(1 << 20)} for _ in range(3)]
-    artifacts.write(path, "attended", noise)
-    whole = path.read_bytes()
-    assert artifacts.read(path, "attended")["attended"].tolist() == [r["attended"] for r in noise]
-    assert len(whole) > artifacts.TAIL
-    for place in (4, len(whole) // 2, len(whole) - artifacts.TAIL - 1, -artifacts.TAIL):
-        changed = bytearray(whole)
-        changed[place] ^= 1
-        told_damaged(path, changed)
-
-
-@pytest.mark.parametrize(
-    "rewrite",
+    ("changes", "message"),
     [
-        lambda path: pd.read_parquet(path).to_parquet(path),
-        # keeps all that was recorded, the hash too
-        lambda path: pq.write_table(pq.read_table(path), path),
+        ({"extra": 1}, "column extra is unknown"),
+        ({"value": "half"}, "column value"),
+        ({"value": None}, "column value lacks 1 values"),
+        ({"value": float("nan")}, "column value lacks 1 values"),
+        ({"layer": 1e9}, "column layer does not fit into int16"),
+        ({"layer": 0.5}, "column layer does not fit into int16"),
+        ({"layer": True}, "column layer is of type bool"),
+        ({"n": 1 << 70}, "column n"),
+        ({"score": 3}, "column score is of type int64, not string"),
+        ({"score": "a \ud800"}, "holds text that is not Unicode"),
     ],
 )
-def test_what_others_wrote_is_refused(tmp_path, rewrite):
-    path = tmp_path / "x.parquet"
-    artifacts.write(path, "impact", [ROW] * 2)
-    rewrite(path)
-    assert pd.read_parquet(path)["iou"].tolist() == [0.5, 0.5]
-    told_damaged(path, path.read_bytes())
+def test_values_that_a_table_does_not_admit_are_not_written(path, changes, message):
+    with pytest.raises(UserError) as error:
+        artifacts.write(path, "scores", [{**SCORES[0], **changes}])
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1\xff\xff\xff\xffPAR1", b"<html>"])
-def test_what_is_no_parquet_is_refused(tmp_path, content):
-    told_damaged(tmp_path / "x", content)
+def test_a_row_without_a_column_is_not_written(path):
+    with pytest.raises(UserError, match="column head is missing in this table of scores"):
+        artifacts.write(path, "scores", [{"score": "s", "layer": 0}])
 
 
-def test_a_table_of_another_kind_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "x"
-    artifacts.write(path, "impact", [ROW])
-    with pytest.raises(ValueError, match="x: not a table of tokens; delete it and run again"):
-        artifacts.read(path, "tokens")
-    # of the same columns, which a kind of another version may have
-    monkeypatch.setitem(artifacts.SCHEMAS, "other", artifacts.SCHEMAS["impact"])
-    with pytest.raises(ValueError, match="x: not a table of other; delete it and run again"):
-        artifacts.read(path, "other")
-    monkeypatch.setitem(artifacts.SCHEMAS, "impact", artifacts.SCHEMAS["tokens"])
-    with pytest.raises(ValueError, match="x: not a table of impact; delete it and run again"):
-        artifacts.read(path, "impact")
+@pytest.mark.parametrize(("kind", "rows"), [("tokens", TOKENS), ("scores", SCORES)])
+def test_no_flipped_bit_changes_values_silently(path, kind, rows):
+    """A bit of every byte of the pages, and of every third of the footer: equal, or an error."""
+    artifacts.write(path, kind, rows, seed=4)
+    content = path.read_bytes()
+    expected = artifacts.read(path, kind)
+    footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
+    errors = 0
+    for position in (*range(footer), *range(footer, len(content), 3)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << (position * 5 % 8)
+        path.write_bytes(changed)
+        try:
+            table = artifacts.read(path, kind)
+        except UserError as error:
+            text = str(error)
+            assert text.startswith(f"{path}: ") and "run again" in text and "\n" not in text
+            errors += position < footer
+        else:
+            pd.testing.assert_frame_equal(table, expected)
+    assert errors > 0.6 * footer  # Most of the others are in statistics.
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    for read in (
-        lambda: artifacts.read(tmp_path / "x", "impact"),
-        lambda: artifacts.provenance(tmp_path / "x"),
-    ):
-        with pytest.raises(FileNotFoundError, match="x"):
-            read()
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        # the rows of the file, and a column's type (Null for Int), in the footer's encoding
+        (b"\x16\x06\x19", b"\x16\x04\x19", "two counts of its rows"),
+        (b"\x04head% L\xac\x13\x10", b"\x04head% L\xbc\x13\x10", "another count of its nulls"),
+    ],
+)
+def test_a_footer_that_contradicts_itself_is_refused(path, before, after, message):
+    artifacts.write(path, "scores", SCORES)
+    content = path.read_bytes()
+    assert content.count(before) >= 1
+    path.write_bytes(content.replace(before, after, 1))
+    refused(path, "scores", message)
+
+
+def test_a_damaged_page_is_named_with_its_column(path):
+    row = {"object_id": 1, "layer": 0, "head": 3}
+    noise = [{**row, "attended": np.random.default_rng(0).bytes(1 << 18)} for _ in range(3)]
+    artifacts.write(path, "attention", noise)
+    content = path.read_bytes()
+    assert artifacts.read(path, "attention")["attended"].tolist() == [r["attended"] for r in noise]
+    for position in (len(content) // 3, len(content) // 2, len(content) - (1 << 14)):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        refused(path, "attention", "damaged (column attended: ")
+        with pytest.raises(UserError, match=r"damaged .column attended: .*run again"):
+            artifacts.check_pages(path)
+
+
+def test_a_cut_or_lengthened_file_is_refused(path):
+    artifacts.write(path, "scores", SCORES)
+    content = path.read_bytes()
+    for end in range(1, len(content), 7):
+        path.write_bytes(content[:end])
+        refused(path, "scores", "delete it and run again")
+    path.write_bytes(content + b"0")
+    refused(path, "scores", "delete it and run again")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file; delete it and run again"),
+        (b"<html>no such page</html>", "not a parquet file; delete it and run again"),
+        (b"PAR1", "damaged ("),
+        (b"PAR1\xff\xff\xff\xffPAR1", "damaged ("),
+    ],
+)
+def test_a_file_that_is_not_parquet_is_refused(path, content, message):
+    path.write_bytes(content)
+    refused(path, "scores", message)
+    with pytest.raises(UserError, match="run again"):
+        artifacts.provenance(path)
+
+
+def test_a_missing_file_is_named(path):
+    refused(path, "scores", "no such file; correct the path")
+    for function in (artifacts.provenance, artifacts.check_pages):
+        with pytest.raises(UserError, match="no such file"):
+            function(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [("tokens", TOKENS), ("scores", SCORES), ("dropped", DROPPED), ("images", IMAGES)],
+)
+@pytest.mark.parametrize("compression", ["snappy", None])
+def test_a_file_written_with_pandas_is_accepted(path, kind, rows, compression):
+    artifacts.write(path, kind, rows)
+    written_here = artifacts.read(path, kind)
+    frame = pd.DataFrame(rows)[artifacts.columns(kind)[::-1]]  # in another order
+    frame.to_parquet(path, compression=compression)
+    pd.testing.assert_frame_equal(artifacts.read(path, kind), written_here)
+    assert artifacts.provenance(path) == {}
+    artifacts.check_pages(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("score", pa.array(["s", "s"]).dictionary_encode()),
+        ("score", pa.array(["s", "s"], pa.large_string())),
+        ("layer", pa.array([0.0, 1.0])),
+        ("layer", pa.array([0, 1], pa.uint64())),
+        ("head", pa.array([None, None])),
+        ("value", pa.array([1, 2])),
+    ],
+)
+def test_a_type_that_holds_the_same_values_is_converted(path, column, values):
+    artifacts.write(path, "scores", SCORES[:2])
+    table = pq.read_table(path)
+    table = table.set_column(table.schema.get_field_index(column), column, values)
+    pq.write_table(table, path)
+    read = artifacts.read(path, "scores")[column]
+    assert [None if pd.isna(value) else value for value in read] == values.to_pylist()
+
+
+def table_with(column, values):
+    """Two scores, with other values in one column; None leaves the column out."""
+    table = pa.table(pd.DataFrame(SCORES[:2]))
+    index = table.schema.get_field_index(column)
+    if values is None:
+        return table.remove_column(index)
+    return table.set_column(index, column, pa.array(values))
+
+
+@pytest.mark.parametrize("column", artifacts.TABLES["scores"])
+def test_a_missing_column_is_named(path, column):
+    pq.write_table(table_with(column, None), path)
+    refused(path, "scores", f"column {column} is missing in this table of scores; add it")
+
+
+def test_unknown_and_repeated_columns_are_named(path):
+    table = pa.table(pd.DataFrame(SCORES[:2]))
+    pq.write_table(table.append_column("extra", table["n"]), path)
+    refused(path, "scores", "column extra is unknown in this table of scores; remove it")
+    pq.write_table(table.append_column("n", table["n"]), path)
+    refused(path, "scores", "column n occurs twice in this table of scores; remove it")
+    pd.DataFrame(SCORES, index=[4, 5, 6]).to_parquet(path)
+    refused(path, "scores", "column __index_level_0__ is unknown")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("score", [1, 2], "is of type int64, not string; convert it"),
+        ("layer", ["0", "1"], "is of type string, not int16; convert it"),
+        ("layer", [True, False], "is of type bool, not int16; convert it"),
+        ("layer", [0, 1 << 15], "does not fit into int16"),
+        ("head", [0.5, 1], "does not fit into int16"),
+        ("n", [1.5, 2], "does not fit into int64"),
+        ("value", [(1 << 53) + 1, 2], "does not fit into double"),
+        ("standard_error", [b"1", b"2"], "is of type binary, not double; convert it"),
+        ("score", ["s", None], "lacks 1 values; fill them in"),
+        ("layer", [None, 1], "lacks 1 values; fill them in"),
+        ("value", [None, None], "lacks 2 values; fill them in"),
+        ("value", [float("nan"), 1], "lacks 1 values; fill them in"),
+        ("n", [None, 1], "lacks 1 values; fill them in"),
+    ],
+)
+def test_a_column_of_other_values_is_named(path, column, values, message):
+    pq.write_table(table_with(column, values), path)
+    refused(path, "scores", f"column {column} {message}")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0.5, None], [1.0, 0.0]], "column coverage lacks 1 values"),
+        ([[0.5, 1.0], None], "column coverage lacks 1 values"),
+        ([["a"], ["b"]], "column coverage is of type list<"),
+        ([0.5, 1.0], "column coverage is of type double"),
+    ],
+)
+def test_a_list_of_other_values_is_named(path, values, message):
+    table = pa.table(pd.DataFrame(TOKENS))
+    index = table.schema.get_field_index("coverage")
+    pq.write_table(table.set_column(index, "coverage", pa.array(values)), path)
+    refused(path, "tokens", message)
+
+
+def test_a_table_of_another_kind_is_refused(path):
+    artifacts.write(path, "scores", SCORES)
+    refused(path, "tokens", "column object_id is missing in this table of tokens")
+
+
+def test_a_record_that_cannot_be_read_is_named(path):
+    for record in (b"{", b"[1]", b"\xff"):
+        table = pa.table(pd.DataFrame(SCORES)).replace_schema_metadata({"headimpact": record})
+        pq.write_table(table, path)
+        assert len(artifacts.read(path, "scores")) == 3
+        with pytest.raises(UserError, match=r"damaged .*run again"):
+            artifacts.provenance(path)
 
 
 def test_shards_are_joined_in_order(tmp_path):
     for number in range(3):
-        table = pd.DataFrame([{**ROW, "object_id": number}])
-        artifacts.write(tmp_path / str(number), "impact", table)
-    joined = artifacts.read_all([tmp_path / str(i) for i in range(3)], "impact")
-    assert joined["object_id"].tolist() == [0, 1, 2]
+        artifacts.write(tmp_path / str(number), "scores", [{**SCORES[0], "layer": number}])
+    joined = artifacts.read_all([tmp_path / str(i) for i in range(3)], "scores")
+    assert joined["layer"].tolist() == [0, 1, 2] and joined.index.tolist() == [0, 1, 2]
 
 
-def test_a_table_in_parts_is_whole_or_not_there(tmp_path):
+def test_a_table_in_parts_appears_only_when_it_is_complete(tmp_path):
     path = tmp_path / "a.parquet"
-    row = {"image_id": 1, "file_name": "a", "reason": "b"}
+    (row,) = DROPPED
     artifacts.write_parts(path, "dropped", (part for part in [[row], [], [row, row]]), seed=3)
     assert artifacts.read(path, "dropped").to_dict("records") == [row] * 3
     assert artifacts.provenance(path)["seed"] == 3
@@ -140,8 +333,14 @@ def test_a_table_in_parts_is_whole_or_not_there(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
 
 
-def test_who_gives_the_parts_ends_with_the_file(tmp_path):
+def test_the_generator_of_parts_is_closed_after_an_error(path):
     parts = (part for part in [[{"no": "such column"}], []])
-    with pytest.raises(ValueError, match="columns"):
-        artifacts.write_parts(tmp_path / "a.parquet", "dropped", parts)
+    with pytest.raises(UserError, match="column image_id is missing"):
+        artifacts.write_parts(path, "dropped", parts)
     assert parts.gi_frame is None
+
+
+def test_the_record_is_json_in_the_footer(path):
+    artifacts.write(path, "dropped", DROPPED, model={"checkpoint": "a/b"})
+    record = json.loads(pq.read_schema(path).metadata[b"headimpact"])
+    assert record == artifacts.provenance(path) and record["model"] == {"checkpoint": "a/b"}

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from headimpact.annotate.florence2 import Grounder
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.annotate.sam2 import Segmenter
-from headimpact.artifacts import SCHEMAS
+from headimpact.artifacts import columns
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import encode
 from headimpact.guards import AdaptiveBatch
@@ -67,7 +67,7 @@ def annotate_with(
                         }
                     )
             progress.update(len(part))
-    return pd.DataFrame(found, columns=SCHEMAS["annotations"].names), dropped.table()
+    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
 
 
 def _usable(row, pairs, dropped):

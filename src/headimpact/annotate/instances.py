@@ -5,7 +5,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
-from headimpact.artifacts import SCHEMAS
+from headimpact.artifacts import columns
 from headimpact.dataset.masks import decode, from_segmentation
 from headimpact.guards import UserError
 
@@ -52,7 +52,7 @@ def annotate(folder, images, description):
                     "confidence": 1.0,
                 }
             )
-    return pd.DataFrame(found, columns=SCHEMAS["annotations"].names), dropped.table()
+    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
 
 
 def _box(mask):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from headimpact.artifacts import SCHEMAS
+from headimpact.artifacts import columns
 
 
 class Dropped:
@@ -19,7 +19,7 @@ class Dropped:
 
     def table(self):
         """A table of kind "dropped"."""
-        return pd.DataFrame(self._rows, columns=SCHEMAS["dropped"].names)
+        return pd.DataFrame(self._rows, columns=columns("dropped"))
 
 
 def read_image(folder, image, dropped):

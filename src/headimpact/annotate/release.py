@@ -4,7 +4,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
-from headimpact.artifacts import SCHEMAS
+from headimpact.artifacts import columns
 from headimpact.dataset.masks import encode
 from headimpact.dataset.release import Release
 
@@ -43,4 +43,4 @@ def annotate(folder, images, release):
                     "confidence": row.confidence,
                 }
             )
-    return pd.DataFrame(found, columns=SCHEMAS["annotations"].names), dropped.table()
+    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from headimpact.artifacts import SCHEMAS, SPLITS
+from headimpact.artifacts import SPLITS, columns
 from headimpact.dataset.masks import decode
 from headimpact.guards import UserError
 
@@ -77,8 +77,8 @@ def draw_study(pools, sizes, annotators, spare, seed):
         count = min(math.ceil(wanted * (1 + spare)), there)
         drawn.append(draw_images(own, count, seed).assign(annotator=annotator))
         taken |= set(captions["image_id"])
-    columns = [name for name in SCHEMAS["images"].names if name != "sha256"]
-    return pd.concat(drawn, ignore_index=True)[columns]
+    names = [name for name in columns("images") if name != "sha256"]
+    return pd.concat(drawn, ignore_index=True)[names]
 
 
 def make_samples(
@@ -146,9 +146,9 @@ def make_samples(
     objects = pd.concat(chosen, ignore_index=True)
     objects["object_id"] = range(len(objects))
     return (
-        samples[SCHEMAS["samples"].names],
-        objects[SCHEMAS["objects"].names],
-        dropped[SCHEMAS["dropped"].names],
+        samples[columns("samples")],
+        objects[columns("objects")],
+        dropped[columns("dropped")],
     )
 
 
