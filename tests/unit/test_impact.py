@@ -10,7 +10,7 @@ from plain_pass import plain
 
 from headimpact.dataset.masks import encode
 from headimpact.models import prompts
-from headimpact.models.continuations import score
+from headimpact.models.continuations import score_continuations
 from headimpact.scores.attention import attend
 from headimpact.scores.coverage import coverage, object_tokens
 from headimpact.scores.head_impact import (
@@ -184,10 +184,10 @@ def test_a_planted_head_has_the_highest_impact(made):
         features[:, 0], features[:, 1] = 0, 0
         features[torch.from_numpy(inside), 0] = 5
         sequences = [prompts.description(family, grid, "a large red square")]
-        (one,) = score(model, family, features, grid, sequences, attention=True)
+        (score,) = score_continuations(model, family, features, grid, sequences, attention=True)
     finally:
         model.load_state_dict(state)
-    values = iou(binarise(one.attention.double()).numpy(), inside)
+    values = iou(binarise(score.attention.double()).numpy(), inside)
     assert values[0, 1] == values.max()
     assert values[0, 1] > 0.95
     assert values[0, 0] == 0

@@ -9,7 +9,7 @@ from headimpact.dataset.unchanged import check_unchanged
 from headimpact.evaluation.evaluate import evaluate, questions
 from headimpact.models.load import load
 from headimpact.models.locate import locate
-from headimpact.training import lora as adapters
+from headimpact.training.lora import check_adapter, load_adapter
 
 with job(snakemake):
     params = snakemake.params
@@ -29,22 +29,27 @@ with job(snakemake):
         for setup, draw, layers in params.runs
     }
     for folder, history in zip(snakemake.input.adapters, snakemake.input.histories, strict=True):
-        adapters.check(folder, history)
+        check_adapter(folder, history)
     folder, identity = locate(params.model, snakemake.input.get("checkpoint"))
     model, family = load(folder, identity)
-    rows = evaluate(
-        model,
-        family,
-        images,
-        samples,
-        objects[mine],
-        [question for question, here in zip(asked, mine, strict=True) if here],
-        runs,
-        params.one_pass,
-    )
+    items = objects[mine], [question for question, here in zip(asked, mine, strict=True) if here]
+
+    def evaluate_runs():
+        for (setup, draw), adapter in runs.items():
+            adapted = load_adapter(model, adapter) if adapter else None
+            for rows in evaluate(model, family, images, samples, *items, params.one_pass):
+                yield [{"setup": setup, "draw": draw, **row} for row in rows]
+            if adapted:
+                adapted.unload()
+
     record = {**dict(snakemake.wildcards.items()), "checkpoint": identity}
     artifacts.write_parts(
-        snakemake.output.metrics, "metrics", rows, seed=params.seed, code=params.code, **record
+        snakemake.output.metrics,
+        "metrics",
+        evaluate_runs(),
+        seed=params.seed,
+        code=params.code,
+        **record,
     )
     # the model's trainings are done: what they shared is not needed any more
     shutil.rmtree(Path(snakemake.output.metrics).parents[1] / "features", ignore_errors=True)

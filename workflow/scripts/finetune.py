@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 from job import job
@@ -12,9 +13,9 @@ from headimpact.models import features
 from headimpact.models.load import load
 from headimpact.models.locate import locate
 from headimpact.scores.layers import choose, layer_scores
-from headimpact.training import lora as adapters
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
+from headimpact.training.lora import adapter_digest, add_adapter
 
 with job(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
@@ -58,14 +59,14 @@ with job(snakemake):
         layers,
         splits["train"],
         splits["validation"],
-        params.lora,
+        partial(add_adapter, lora=params.lora),
         training,
         params.shortcuts,
         work,
         snakemake.output.adapter,
     )
     record = {
-        "adapter": adapters.digest(snakemake.output.adapter),
+        "adapter": adapter_digest(snakemake.output.adapter),
         "checkpoint": identity,
         "layers": layers,
         "lora": params.lora,

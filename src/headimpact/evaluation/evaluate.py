@@ -2,18 +2,15 @@
 
 import math
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 
 from headimpact.guards import AdaptiveBatch, NotFiniteError, UserError
 from headimpact.models import prompts
-from headimpact.models.continuations import score
+from headimpact.models.continuations import score_continuations
 from headimpact.models.features import compute
 from headimpact.models.prompts import LABELS
-from headimpact.training.lora import load_adapters
-
-TOGETHER = 16  # images between two changes of adapter
 
 
 def questions(samples, objects, annotations, dataset, seed):
@@ -48,33 +45,25 @@ def questions(samples, objects, annotations, dataset, seed):
     return asked
 
 
-def evaluate(model, family, folder, samples, objects, asked, adapters, one_pass=True):
-    """Score every test object under every run of the model: rows (dict) of kind "metrics".
+def evaluate(model, family, folder, samples, objects, asked, one_pass=True):
+    """Score every test object with one model, as it is or adapted.
 
-    asked: what `questions` gave for these objects. adapters: {(setup, draw): the folder of its
-    adapter, or None for the model as it is}. one_pass: see `score`. The description's negative
-    log-likelihood (nll, nats) is summed over its tokens; p_A to p_D are over the whole vocabulary.
-    An image passes the vision tower once for all runs; yields lists of rows, some images' each.
+    asked: what `questions` gave for these objects. one_pass: see `score_continuations`. The
+    description's negative log-likelihood (nll, nats) is summed over its tokens; p_A to p_D are
+    over the whole vocabulary. Yields a list of rows (dict) for each image; with setup and draw
+    they are those of kind "metrics". Raises NotFiniteError, naming the sample and the layer.
     """
-    runs = load_adapters(model, adapters)
     room = AdaptiveBatch(len(objects) * (1 + len(LABELS)), "evaluate")
     items = {}
     for item, question in zip(objects.itertuples(), asked, strict=True):
         items.setdefault(item.sample_id, []).append((item, *question))
-    images = compute(model, family, folder, samples, desc="evaluate")
-    while several := list(islice(images, TOGETHER)):
-        rows = []
-        for (setup, draw), adapted in runs.items():
-            with adapted():
-                for sample, features in several:
-                    mine = items.get(sample.sample_id, ())
-                    try:
-                        told = _ask(model, family, room, sample, features, mine, one_pass)
-                    except FloatingPointError as error:
-                        where = f"sample {sample.sample_id} ({sample.file_name}), {setup}"
-                        raise NotFiniteError(f"{where}: {error}") from error
-                    rows += [{"setup": setup, "draw": draw, **row} for row in told]
-        yield rows
+    for sample, features in compute(model, family, folder, samples, desc="evaluate"):
+        of_image = items.get(sample.sample_id, ())
+        try:
+            yield _ask(model, family, room, sample, features, of_image, one_pass)
+        except FloatingPointError as error:
+            where = f"sample {sample.sample_id} ({sample.file_name})"
+            raise NotFiniteError(f"{where}: {error}") from error
 
 
 def _ask(model, family, room, sample, features, items, one_pass):
@@ -87,7 +76,7 @@ def _ask(model, family, room, sample, features, items, one_pass):
         )
         for item, options, _ in items
     ]
-    run = partial(score, model, family, features, grid, one_pass=one_pass)
+    run = partial(score_continuations, model, family, features, grid, one_pass=one_pass)
     scored = chain.from_iterable(room(run, sum(said, ())))
     rows = []
     for item, _, label in items:

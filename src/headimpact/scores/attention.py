@@ -7,7 +7,7 @@ import numpy as np
 
 from headimpact.guards import AdaptiveBatch, NotFiniteError
 from headimpact.models import prompts
-from headimpact.models.continuations import score
+from headimpact.models.continuations import score_continuations
 from headimpact.models.features import compute
 from headimpact.scores.head_impact import binarise, pack
 
@@ -17,7 +17,8 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
 
     folder: where the images lie (`image(file_name)`). samples, objects: tables of those kinds;
     objects of other samples are left alone. batch: most descriptions of one image at once,
-    fewer where a GPU has too little memory; one_pass: see `score`.
+    fewer where a GPU has too little memory; one_pass: see
+    `score_continuations`.
     Yields a table (dict of columns) of kind "attended" for each image. Raises
     FloatingPointError, naming the sample and the layer, if the model's attention is not finite.
     """
@@ -28,7 +29,9 @@ def attend(model, family, folder, samples, objects, batch, one_pass=True):
         mine = by_sample[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
         sequences = [prompts.description(family, grid, text) for text in mine["description"]]
-        run = partial(score, model, family, features, grid, attention=True, one_pass=one_pass)
+        run = partial(
+            score_continuations, *(model, family, features, grid), attention=True, one_pass=one_pass
+        )
         try:
             scored = chain.from_iterable(room(run, sequences))
         except FloatingPointError as error:
