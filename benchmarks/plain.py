@@ -12,15 +12,16 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from headimpact.models import prompts
 from headimpact.models.features import read_ahead
+from headimpact.models.layout import IGNORE
 from headimpact.models.prompts import LABELS
 from headimpact.scores.head_impact import binarise, pack
-from headimpact.training.batches import IGNORE, drawn
+from headimpact.training.batches import shuffled_batches
 from headimpact.training.finetune import seed_epoch
-from headimpact.training.lora import add_adapter, load_adapters
+from headimpact.training.lora import add_adapter, load_adapter
 
 
 def text_inputs(family, sequences):
-    """What the model's own forward takes beside pixels, padded on the right."""
+    """The inputs of the model's own forward beside pixels, padded on the right."""
     length = max(len(sequence.ids) for sequence in sequences)
     ids = torch.zeros(len(sequences), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -28,7 +29,9 @@ def text_inputs(family, sequences):
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
         mask[row, : len(sequence.ids)] = 1
     inputs = {"input_ids": ids, "attention_mask": mask}
-    inputs |= family.text_inputs([sequence.start for sequence in sequences], length)
+    if family.model_type == "paligemma":
+        starts = torch.tensor([sequence.start for sequence in sequences])
+        inputs["token_type_ids"] = (torch.arange(length) >= starts[:, None]).long()
     if family.model_type == "qwen2_vl":
         inputs["mm_token_type_ids"] = (ids == family.image_token).int()
     return inputs
@@ -93,8 +96,8 @@ class Described(Dataset):
         return self.items[number]
 
 
-class Drawn(Sampler):
-    """The order of headimpact.training.finetune, epoch by epoch."""
+class SameBatches(Sampler):
+    """The batches of headimpact.training.finetune, epoch by epoch."""
 
     def __init__(self, lengths, batch_size, seed):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
@@ -105,7 +108,7 @@ class Drawn(Sampler):
     def __iter__(self):
         seed_epoch(self.seed, self.epoch)
         self.epoch += 1
-        return chain.from_iterable(drawn(self.lengths, self.batch_size))
+        return chain.from_iterable(shuffled_batches(self.lengths, self.batch_size))
 
 
 class PlainTrainer(Trainer):
@@ -116,7 +119,7 @@ class PlainTrainer(Trainer):
         self.family, self.folder, self.lengths = family, folder, lengths
 
     def _get_train_sampler(self, train_dataset=None):
-        return Drawn(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
+        return SameBatches(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
 
     def collate(self, items):
         pixels = self.family.pixels([self.folder.image(name) for name, _ in items])
@@ -198,22 +201,23 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
 @torch.no_grad()
 def evaluate(model, family, folder, samples, objects, asked, adapter):
     """One setup's test: a pass for the description, a pass for the question, all logits."""
-    (acting,) = load_adapters(model, {"adapter": adapter}).values()
+    if adapter:
+        load_adapter(model, adapter)
     items = zip(objects["sample_id"], objects["description"], asked, strict=True)
     asked = {sample_id: (text, options) for sample_id, text, (options, _) in items}
     rows = []
-    with acting():
-        for sample, pixels in read_ahead(family, folder, samples, "plain evaluation"):
-            grid = family.grid(sample.width, sample.height)
-            pixels = to(model.device, pixels)
-            text, options = asked[sample.sample_id]
-            told = prompts.description(family, grid, text)
-            choices = prompts.choices(family, grid, options)
-            logs = _logs(model, family, pixels, told)
-            nll = -sum(logs[i - 1, told.ids[i]].item() for i in range(told.start, len(told.ids)))
-            last = _logs(model, family, pixels, choices[0])[choices[0].start - 1].exp()
-            shares = [last[choice.ids[-1]].item() for choice in choices]
-            rows.append({"nll": nll, **dict(zip(LABELS, shares, strict=True))})
+    for sample, pixels in read_ahead(family, folder, samples, "plain evaluation"):
+        grid = family.grid(sample.width, sample.height)
+        pixels = to(model.device, pixels)
+        text, options = asked[sample.sample_id]
+        described = prompts.description(family, grid, text)
+        choices = prompts.choices(family, grid, options)
+        logs = _logs(model, family, pixels, described)
+        targets = range(described.start, len(described.ids))
+        nll = -sum(logs[i - 1, described.ids[i]].item() for i in targets)
+        label_logs = _logs(model, family, pixels, choices[0])[choices[0].start - 1]
+        shares = [label_logs[choice.ids[-1]].exp().item() for choice in choices]
+        rows.append({"nll": nll, **dict(zip(LABELS, shares, strict=True))})
     return rows
 
 

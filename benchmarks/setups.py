@@ -10,6 +10,7 @@ allows. Adds to benchmarks/setups.csv. See README.md.
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from headimpact.report.published import published_layers
 from headimpact.scores.layers import choose
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
+from headimpact.training.lora import add_adapter, load_adapter
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {"batch_size": 8, "by_length": True, "learning_rate": 1e-3, "warmup": 0.1}
@@ -82,19 +84,26 @@ def ours(study, work):
     seen = study.samples[study.samples["split"].isin(["train", "validation"])]
     computed = features.compute(model, family, study.folder, seen)
     *_, files = features.write(work / "features", computed)
-    losses, adapters = {}, {("original", 0): None}
+    adapt = partial(add_adapter, lora=LORA)
+    losses, adapters = {}, {"original": None}
     for name, layers in study.trained().items():
         model, family = study.model()
         known = features.read(work / "features", files)
         items = [make_items(family, known, *part) for part in (train, validation)]
         where = work / name
         losses[name] = finetune(
-            model, family, layers, *items, LORA, study.training, SHORTCUTS, where / "epochs", where
+            *(model, family, layers, *items, adapt, study.training, SHORTCUTS),
+            *(where / "epochs", where),
         )
-        adapters[name, 0] = where
-    model, family = study.model()
-    rows = evaluate(model, family, study.folder, *test, study.asked, adapters)
-    return losses, [row for part in rows for row in part]
+        adapters[name] = where
+    rows = []
+    for name, adapter in adapters.items():
+        model, family = study.model()
+        if adapter:
+            load_adapter(model, adapter)
+        for of_image in evaluate(model, family, study.folder, *test, study.asked):
+            rows += [{"setup": name, **row} for row in of_image]
+    return losses, rows
 
 
 def plainly(study, work):

@@ -7,6 +7,7 @@ Adds to benchmarks/study.csv. See README.md.
 """
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.command import arguments, record
@@ -19,6 +20,7 @@ from headimpact.models import features
 from headimpact.scores.attention import attend
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
+from headimpact.training.lora import add_adapter, load_adapter
 
 STUDY = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}  # sampling.proportions
 EPOCHS = 3  # training.epochs
@@ -48,7 +50,8 @@ def costs(title, told, work):
     measured = measure(told.device, keep)
     yield "features", measured, times
     *_, files = measured.result
-    known, adapters = features.read(kept, files), {("original", 0): None}
+    known, adapters = features.read(kept, files), {"original": None}
+    adapt = partial(add_adapter, lora=LORA)
     training = {**TRAINING, "epochs": EPOCHS}
     for name, layers in setups_of(title, told.scale, family.layers).items():
         if layers is None:
@@ -57,21 +60,25 @@ def costs(title, told, work):
         network, _ = model()
         items = [make_items(family, known, *split[part]) for part in ("train", "validation")]
         where = work / name
-        given = (layers, *items, LORA, training, SHORTCUTS, where / "epochs", where)
+        given = (layers, *items, adapt, training, SHORTCUTS, where / "epochs", where)
 
         def train(network=network, given=given):
             return finetune(network, family, *given)
 
         yield f"finetune {name}", measure(told.device, train), STUDY["train"] / counts["train"]
-        adapters[name, 0] = where
-    del network
-    network, _ = model()
+        adapters[name] = where
     asked = questions(*split["test"], annotations, objects["description"], 0)
 
-    def judge():
-        return list(evaluate(network, family, folder, *split["test"], asked, adapters))
+    for name, adapter in adapters.items():
+        del network
+        network, _ = model()
+        if adapter:
+            load_adapter(network, adapter)
 
-    yield "evaluate", measure(told.device, judge), STUDY["test"] / counts["test"]
+        def judge(network=network):
+            return list(evaluate(network, family, folder, *split["test"], asked))
+
+        yield f"evaluate {name}", measure(told.device, judge), STUDY["test"] / counts["test"]
 
 
 def main():

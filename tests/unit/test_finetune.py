@@ -1,6 +1,7 @@
-"""LoRA: what is adapted, what stays, and that the result loads."""
+"""Fine-tuning: what is adapted, what stays, and that the result loads."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,17 @@ from headimpact.dataset.coco import CocoFolder
 from headimpact.guards import AdaptiveBatch
 from headimpact.miniature.checkpoints import MAKERS
 from headimpact.models import features
-from headimpact.models.continuations import score
-from headimpact.training.batches import Collator, drawn, like_lengths, make_items
+from headimpact.models.continuations import score_continuations
+from headimpact.models.layout import IGNORE
+from headimpact.training.batches import (
+    Collator,
+    make_items,
+    shuffled_batches,
+    sorted_by_length,
+)
 from headimpact.training.finetune import description_losses, finetune
-from headimpact.training.frozen import handing_on, keep_states
-from headimpact.training.lora import add_adapter, load_adapters
+from headimpact.training.frozen import add_hidden_states, skip_layers
+from headimpact.training.lora import add_adapter, load_adapter
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {
@@ -30,11 +37,11 @@ TRAINING = {
     "seed": 0,
 }
 SHORTCUTS = {"few_logits": True, "frozen_layers": True}
+ADD_LORA = partial(add_adapter, lora=LORA)
 
 
 def fresh(family):
     """The random model of that family as it was made."""
-    torch.manual_seed(0)
     name = next(name for name, make in MAKERS.items() if type(make()[1]) is type(family))
     torch.manual_seed(0)
     model, family = MAKERS[name]()
@@ -42,9 +49,9 @@ def fresh(family):
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))
-def tuned(request, tmp_path_factory):
+def trained(request, tmp_path_factory):
     """A random miniature, trained a little on drawn scenes."""
-    folder = tmp_path_factory.mktemp("tuned")
+    folder = tmp_path_factory.mktemp("trained")
     scenes.write(folder, 12, 3, scenes.Look())
     captions = json.loads((folder / "annotations/captions_scenes.json").read_text())
     samples = pd.DataFrame(captions["images"]).rename(columns={"id": "sample_id"})
@@ -60,45 +67,45 @@ def tuned(request, tmp_path_factory):
     model.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     computed = features.compute(model, family, CocoFolder(folder, "scenes"), samples)
-    known = {sample.sample_id: tensor for sample, tensor in computed}
-    items = make_items(family, known, samples, objects)
+    image_features = {sample.sample_id: tensor for sample, tensor in computed}
+    items = make_items(family, image_features, samples, objects)
     history = finetune(
         model,
         family,
         [2, 9],
         items,
         items[:4],
-        LORA,
+        ADD_LORA,
         TRAINING,
         SHORTCUTS,
-        folder / "work",
+        folder / "state",
         folder / "adapter",
     )
     return model, family, before, items, history, folder
 
 
-def test_adapted_are_exactly_q_k_v_of_the_chosen_layers(made):
+def test_only_q_k_v_of_the_chosen_layers_are_adapted(made):
     model, family = fresh(made[1])
     adapted = add_adapter(model, family, [0, 11], LORA)
-    wanted = {
+    expected = {
         f"{family.decoder}.layers.{layer}.self_attn.{name}"
         for layer in (0, 11)
         for name in LORA["targets"]
     }
-    assert set(adapted.targeted_module_names) == wanted
-    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
-    assert all(".lora_A." in name or ".lora_B." in name for name in trained)
-    assert len(trained) == 2 * len(wanted)
+    assert set(adapted.targeted_module_names) == expected
+    trainable = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert all(".lora_A." in name or ".lora_B." in name for name in trainable)
+    assert len(trainable) == 2 * len(expected)
 
 
-def test_a_target_that_is_not_there_is_refused():
+def test_a_missing_target_is_refused():
     model, family = MAKERS["qwen2_vl"]()
     with pytest.raises(ValueError, match=r"lora\.targets"):
         add_adapter(model, family, [0, 1], {**LORA, "targets": ["q_proj", "query"]})
 
 
-def test_all_else_stays_bit_for_bit(tuned):
-    model, _family, before, *_ = tuned
+def test_frozen_weights_stay_bit_for_bit(trained):
+    model, _family, before, *_ = trained
     after = {name.replace(".base_layer", ""): value for name, value in model.state_dict().items()}
     frozen = {name: value for name, value in after.items() if "lora_" not in name}
     assert frozen.keys() == before.keys()
@@ -107,35 +114,37 @@ def test_all_else_stays_bit_for_bit(tuned):
     assert len(moved) == 6 and all(value.abs().max() > 0 for value in moved)
 
 
-def test_the_best_epoch_is_kept_and_loads(tuned):
-    _, family, before, items, history, folder = tuned
+def test_the_saved_adapter_has_the_best_epochs_perplexity(trained):
+    _, family, before, items, history, folder = trained
     curve = [entry["perplexity"] for entry in history]
     assert len(curve) == TRAINING["epochs"]
     model, _ = fresh(family)
     model.load_state_dict(before)
-    (adapted,) = load_adapters(model, {"top": folder / "adapter"}).values()
-    with adapted():
-        scored = [
-            score(model, family, item.features, item.grid, [item.sequence])[0] for item in items[:4]
-        ]
-    mean = np.mean([one.log_probabilities.mean() for one in scored])
+    load_adapter(model, folder / "adapter")
+    means = []
+    for item in items[:4]:
+        (score,) = score_continuations(model, family, item.features, item.grid, [item.sequence])
+        means.append(score.log_probabilities.mean())
+    mean = np.mean(means)
     assert np.exp(-mean) == pytest.approx(min(curve), rel=1e-4)
 
 
-def test_padding_and_batching_change_no_loss(tuned):
-    model, family, _, items, *_ = tuned
+def test_padding_changes_no_loss(trained):
+    model, family, _, items, *_ = trained
     collate = Collator(family)
     with torch.no_grad():
-        together, counts = description_losses(model, family, collate(items[:4]))
-        alone = [description_losses(model, family, collate([item]))[0].item() for item in items[:4]]
+        losses, counts = description_losses(model, family, collate(items[:4]))
+        unpadded = [
+            description_losses(model, family, collate([item]))[0].item() for item in items[:4]
+        ]
     assert counts.tolist() == [len(i.sequence.ids) - i.sequence.start for i in items[:4]]
-    assert together.tolist() == pytest.approx(alone, rel=1e-5)
+    assert losses.tolist() == pytest.approx(unpadded, rel=1e-5)
 
 
-def test_a_batch_is_of_like_lengths_and_everyone_learns_once():
+def test_batches_by_length_hold_each_item_once_and_are_shuffled():
     torch.manual_seed(0)
     lengths = torch.randint(10, 99, (11,)).tolist()
-    epochs = [[i for batch in drawn(lengths, 4) for i in batch] for _ in range(12)]
+    epochs = [[i for batch in shuffled_batches(lengths, 4) for i in batch] for _ in range(12)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 12
     shorter_first = set()
@@ -143,81 +152,116 @@ def test_a_batch_is_of_like_lengths_and_everyone_learns_once():
         first, second = ({lengths[i] for i in epoch[k : k + 4]} for k in (0, 4))
         assert max(first) <= min(second) or max(second) <= min(first)
         shorter_first.add(max(first) <= min(second))
-    assert shorter_first == {True, False}, "the order of the batches is drawn"
-    assert [len(part) for part in like_lengths(lengths, 4)] == [4, 4, 3]
+    assert shorter_first == {True, False}, "the order of the batches is random"
+    assert [len(batch) for batch in sorted_by_length(lengths, 4)] == [4, 4, 3]
 
 
-@pytest.mark.parametrize("off", ["few_logits", "frozen_layers"])
-def test_without_a_shortcut_a_training_is_the_same(tuned, tmp_path, off):
+@pytest.mark.parametrize("shortcut", ["few_logits", "frozen_layers"])
+def test_a_shortcut_changes_no_result(trained, tmp_path, shortcut):
     """The same losses, epoch by epoch, and the same adapter, from the same items and seed."""
-    found = []
-    for number, shortcuts in enumerate((SHORTCUTS, {**SHORTCUTS, off: False})):
-        model, family = fresh(tuned[1])
-        widths, below = [], []
+    results = []
+    for number, shortcuts in enumerate((SHORTCUTS, {**SHORTCUTS, shortcut: False})):
+        model, family = fresh(trained[1])
+        logit_shapes, frozen_passes = [], []
         decoder = model.get_submodule(family.decoder)
-        decoder.layers[3].mlp.register_forward_hook(lambda *_, seen=below: seen.append(1))
-        model.lm_head.register_forward_hook(lambda _m, _i, out, seen=widths: seen.append(out.shape))
-        where = tmp_path / str(number)
+        decoder.layers[3].mlp.register_forward_hook(
+            lambda *_, passes=frozen_passes: passes.append(1)
+        )
+        model.lm_head.register_forward_hook(
+            lambda _module, _input, output, shapes=logit_shapes: shapes.append(output.shape)
+        )
+        folder = tmp_path / str(number)
         history = finetune(
             model,
             family,
             [4, 9],
-            tuned[3],
-            tuned[3][:4],
-            LORA,
+            trained[3],
+            trained[3][:4],
+            ADD_LORA,
             TRAINING,
             shortcuts,
-            where / "work",
-            where / "adapter",
+            folder / "state",
+            folder / "adapter",
         )
-        found.append((history, load_file(where / "adapter/adapter_model.safetensors")))
+        results.append((history, load_file(folder / "adapter/adapter_model.safetensors")))
         # 12 items and 4 in batches of 4: 4 passes of the frozen layers, or 4 in each of 3 epochs
-        assert len(below) == (4 if shortcuts["frozen_layers"] else 12)
-        trained = [shape for shape in widths if shape[1] > 1]
-        full = max(len(item.sequence.ids) for item in tuned[3])
-        assert all((shape[1] < full / 2) == shortcuts["few_logits"] for shape in trained)
-    (history, adapter), (plain_history, plain_adapter) = found
-    for one, other in zip(history, plain_history, strict=True):
+        assert len(frozen_passes) == (4 if shortcuts["frozen_layers"] else 12)
+        # add_hidden_states asks for a single logit
+        shapes = [shape for shape in logit_shapes if shape[1] > 1]
+        length = max(len(item.sequence.ids) for item in trained[3])
+        assert all((shape[1] < length / 2) == shortcuts["few_logits"] for shape in shapes)
+    (history, adapter), (plain_history, plain_adapter) = results
+    for entry, plain_entry in zip(history, plain_history, strict=True):
         for key in ("loss", "perplexity"):
-            assert one[key] == pytest.approx(other[key], rel=1e-5)
+            assert entry[key] == pytest.approx(plain_entry[key], rel=1e-5)
     assert adapter.keys() == plain_adapter.keys()
     for key, value in adapter.items():
         torch.testing.assert_close(value, plain_adapter[key], atol=1e-5, rtol=1e-4)
 
 
-def test_batches_by_length_are_other_batches(tuned, tmp_path):
+def test_by_length_changes_the_batches(trained, tmp_path):
     losses = []
     for by_length in (True, False):
-        model, family = fresh(tuned[1])
+        model, family = fresh(trained[1])
         training = {**TRAINING, "by_length": by_length, "epochs": 1}
-        given = (tuned[3], tuned[3][:4], LORA, training, SHORTCUTS, tmp_path / str(by_length))
-        history = finetune(model, family, [11], *given, tmp_path / f"adapter {by_length}")
+        arguments = (trained[3], trained[3][:4], ADD_LORA, training, SHORTCUTS)
+        folders = tmp_path / str(by_length), tmp_path / f"adapter {by_length}"
+        history = finetune(model, family, [11], *arguments, *folders)
         losses.append(history[0]["loss"])
     assert losses[0] != pytest.approx(losses[1], rel=1e-6)
 
 
-def test_kept_states_are_what_the_layer_is_given(tuned):
-    model, family = fresh(tuned[1])
-    item, whole = tuned[3][0], []
+def test_hidden_states_are_the_layers_input(trained):
+    model, family = fresh(trained[1])
+    item, inputs = trained[3][0], []
     layer = model.get_submodule(family.decoder).layers[5]
-    hook = layer.register_forward_pre_hook(lambda _layer, given: whole.append(given[0]))
-    score(model, family, item.features, item.grid, [item.sequence])
+    hook = layer.register_forward_pre_hook(lambda _layer, arguments: inputs.append(arguments[0]))
+    score_continuations(model, family, item.features, item.grid, [item.sequence])
     hook.remove()
-    above = []
-    layer.mlp.register_forward_hook(lambda *_: above.append(1))
-    (kept, *_) = keep_states(model, family, tuned[3][:3], 5, AdaptiveBatch(2, "test"))
-    assert not above, "what is trained is not computed"
-    assert kept.hidden.shape == (len(item.sequence.ids), whole[0].shape[-1])
-    torch.testing.assert_close(kept.hidden[:-1], whole[0][0], atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="stop"), handing_on(model, family, slice(5)):
+    passes = []
+    layer.mlp.register_forward_hook(lambda *_: passes.append(1))
+    items = add_hidden_states(model, family, trained[3][:3], 5, AdaptiveBatch(2, "test"))
+    assert not passes, "the layer itself and those above it must be skipped"
+    assert items[0].hidden.shape == (len(item.sequence.ids), inputs[0].shape[-1])
+    torch.testing.assert_close(items[0].hidden[:-1], inputs[0][0], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="stop"), skip_layers(model, family, slice(5)):
         raise ValueError("stop")
     assert "forward" not in vars(model.get_submodule(family.decoder).layers[0])
 
 
-def test_labels_are_the_description_alone(tuned):
-    _, family, _, items, *_ = tuned
+def test_labels_are_the_description_alone(trained):
+    _, family, _, items, *_ = trained
     batch = Collator(family)(items[:3])
     for item, labels in zip(items[:3], batch["labels"], strict=True):
-        spoken = labels[labels != -100].tolist()
-        assert batch["attention_mask"].all() or family.prompt_sees_both_ways
-        assert spoken == list(item.sequence.ids[item.sequence.start :])
+        description = labels[labels != IGNORE].tolist()
+        assert batch["attention_mask"].all() or family.attention_pattern == "prefix"
+        assert description == list(item.sequence.ids[item.sequence.start :])
+
+
+def test_weights_outside_the_layers_are_refused(trained, tmp_path):
+    """The layers below the lowest one are computed once, as if nothing in them were trained."""
+    model, family = fresh(trained[1])
+
+    def adapt(model, family, layers):
+        return add_adapter(model, family, [*layers, 2], LORA)
+
+    arguments = (trained[3][:4], trained[3][:4], adapt, TRAINING, SHORTCUTS)
+    with pytest.raises(ValueError, match=r"layers\.2\..* is trainable, and is not in"):
+        finetune(model, family, [4, 9], *arguments, tmp_path / "state", tmp_path / "adapter")
+
+
+def test_another_tuning_method_can_be_plugged_in(trained, tmp_path):
+    """DoRA in the place of LoRA: `finetune` does not know what `adapt` adds."""
+    from peft import LoraConfig, get_peft_model
+
+    model, family = fresh(trained[1])
+
+    def adapt(model, family, layers):
+        pattern = rf"{family.decoder}\.layers\.({'|'.join(map(str, layers))})\.self_attn\.q_proj"
+        return get_peft_model(model, LoraConfig(r=2, target_modules=pattern, use_dora=True))
+
+    arguments = (trained[3][:4], trained[3][:4], adapt, TRAINING, SHORTCUTS)
+    history = finetune(model, family, [4], *arguments, tmp_path / "state", tmp_path / "adapter")
+    assert history[-1]["loss"] < history[0]["loss"]
+    names = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    assert any("magnitude" in name for name in names)

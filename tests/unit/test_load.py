@@ -101,7 +101,7 @@ def misshapen(path):
 )
 def test_a_damaged_file_of_a_checkpoint_is_told_in_a_line(folder, name, spoil):
     spoil(folder / name)
-    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*anew") as error:
+    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*again") as error:
         load_family(folder)
     assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
 
@@ -109,7 +109,7 @@ def test_a_damaged_file_of_a_checkpoint_is_told_in_a_line(folder, name, spoil):
 @pytest.mark.parametrize("spoil", [cut, empty, altered, misshapen])
 def test_damaged_weights_are_told_in_a_line(folder, spoil):
     spoil(folder / "model.safetensors")
-    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*anew") as error:
+    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*again") as error:
         load_model(folder)
     assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
 

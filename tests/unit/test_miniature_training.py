@@ -1,4 +1,4 @@
-"""The miniatures' own training: lessons packed into one sequence, and stages that are kept."""
+"""The miniatures' own training: lessons packed into one sequence, and stages that are reused."""
 
 import numpy as np
 import pytest
@@ -6,33 +6,34 @@ import torch
 
 from headimpact.dataset.scenes import Look, draw
 from headimpact.miniature.lessons import Mix, Teacher, choice, distractor
-from headimpact.miniature.packing import IGNORE, Packer
+from headimpact.miniature.packing import Packer
 from headimpact.miniature.train import Stage, train
 from headimpact.models import prompts
-from headimpact.models.continuations import score
+from headimpact.models.continuations import score_continuations
+from headimpact.models.layout import IGNORE
 
 
-def losses(model, family, features, grid, lessons):
-    """Log-probability of every spoken token of packed lessons, in order."""
+def predict(model, family, features, grid, lessons):
+    """Places of the answers' tokens in packed lessons, all labels, and log-probabilities."""
     inputs, labels = Packer(family, Teacher(family)).pack([(grid, lessons)])
     outputs = family.encoder_outputs([features])
     with torch.no_grad():
         logits = model(**inputs, mm_encoder_outputs=outputs, use_cache=False).logits[0]
-    spoken = [int(i) for i in (labels[0] != IGNORE).nonzero()[:, 0]]
-    return spoken, labels[0], logits.log_softmax(-1)
+    places = [int(i) for i in (labels[0] != IGNORE).nonzero()[:, 0]]
+    return places, labels[0], logits.log_softmax(-1)
 
 
-def test_one_packed_lesson_is_what_scoring_sees(made, photo):
+def test_a_packed_lesson_equals_scoring(made, photo):
     model, family = made
     grid, teacher = family.grid(72, 72), Teacher(family)
     (features,) = family.features(model, family.pixels([photo(72, 72)]))
-    spoken, labels, logs = losses(
+    places, labels, logs = predict(
         model, family, features, grid, [teacher.describe(grid, ["a small red circle"])]
     )
-    mine = torch.stack([logs[i - 1, labels[i]] for i in spoken[:4]])
+    packed = torch.stack([logs[i - 1, labels[i]] for i in places[:4]])
     sequence = prompts.description(family, grid, "a small red circle")
-    (one,) = score(model, family, features, grid, [sequence])
-    torch.testing.assert_close(mine, one.log_probabilities, atol=1e-5, rtol=0)
+    (score,) = score_continuations(model, family, features, grid, [sequence])
+    torch.testing.assert_close(packed, score.log_probabilities, atol=1e-5, rtol=0)
 
 
 def test_packed_lessons_do_not_see_each_other(made, photo):
@@ -42,42 +43,42 @@ def test_packed_lessons_do_not_see_each_other(made, photo):
     first = ("is there a circle", ["yes"])
     second = teacher.choose(grid, ["a small red circle", "a large blue moon"], 1)
 
-    def of_first(lessons):
-        spoken, labels, logs = losses(model, family, features, grid, lessons)
-        # the first spoken token follows its stem's last
-        return logs[spoken[0] - 1, labels[spoken[0]]]
+    def first_answer(lessons):
+        places, labels, logs = predict(model, family, features, grid, lessons)
+        # the answer's first token follows its stem's last
+        return logs[places[0] - 1, labels[places[0]]]
 
     third = teacher.choose(grid, ["a large pink star", "a small cyan heart"], 0)
-    together = of_first([first, second]), of_first([first, third])
-    torch.testing.assert_close(*together, atol=1e-5, rtol=0)
+    logs = first_answer([first, second]), first_answer([first, third])
+    torch.testing.assert_close(*logs, atol=1e-5, rtol=0)
 
 
-def test_branches_share_their_stem_alone(made, photo):
+def test_answers_of_a_lesson_do_not_see_each_other(made, photo):
     model, family = made
     grid, teacher = family.grid(108, 72), Teacher(family)
     (features,) = family.features(model, family.pixels([photo(108, 72)]))
     names = ["a small red circle", "a large blue moon"]
-    spoken, labels, logs = losses(model, family, features, grid, [teacher.describe(grid, names)])
-    at = spoken[len(spoken) // 2 :]  # the second branch
-    inner = torch.stack([logs[i - 1, labels[i]] for i in at[1:4]])
+    places, labels, logs = predict(model, family, features, grid, [teacher.describe(grid, names)])
+    second = places[len(places) // 2 :]
+    packed = torch.stack([logs[i - 1, labels[i]] for i in second[1:4]])
     sequence = prompts.description(family, grid, names[1])
-    (one,) = score(model, family, features, grid, [sequence])
-    torch.testing.assert_close(inner, one.log_probabilities[1:4], atol=1e-5, rtol=0)
+    (score,) = score_continuations(model, family, features, grid, [sequence])
+    torch.testing.assert_close(packed, score.log_probabilities[1:4], atol=1e-5, rtol=0)
 
 
 def test_distractors_name_nothing_in_the_scene():
     rng = np.random.default_rng(0)
     for _ in range(50):
         scene = draw(rng, 72, 108, Look())
-        there = {item.description for item in scene.objects}
-        assert distractor(rng, scene.objects, scene.objects[0]) not in there
+        present = {item.description for item in scene.objects}
+        assert distractor(rng, scene.objects, scene.objects[0]) not in present
         options, answer = choice(rng, scene.objects, scene.objects[-1], count=4)
         assert options[answer] == scene.objects[-1].description
-        assert len(set(options)) == 4 and len(there & set(options)) == 1
+        assert len(set(options)) == 4 and len(present & set(options)) == 1
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "paligemma2"])
-def test_a_finished_stage_is_kept(name, tmp_path):
+def test_a_finished_stage_is_reused(name, tmp_path):
     stages = (
         Stage("vision", 2, 2, Look()),
         Stage("lessons", 2, 2, Look(), Mix(1, 1, 1, 1, 1, 1), cosine=True, single=0.5),

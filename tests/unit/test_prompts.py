@@ -42,21 +42,21 @@ def family(request):
     return MAKERS[request.param]()[1], request.param
 
 
-def test_the_description_is_prefilled_as_the_appendix_has_it(family):
+def test_descriptions_are_prefilled_as_in_the_appendix(family):
     family, name = family
-    grid, told = family.grid(108, 108), prompts.PROMPTS[family.prompts]
-    answer = told.description.format(target="a cat")
-    assert family.conversation(grid, told.describe, answer) == DESCRIBED[name]
+    grid, texts = family.grid(108, 108), prompts.PROMPTS[family.prompts]
+    answer = texts.description.format(target="a cat")
+    assert family.conversation(grid, texts.describe, answer) == DESCRIBED[name]
     sequence = prompts.description(family, grid, "a cat")
     # the description's own tokens: neither the words before them nor the full stop
     assert family.tokenizer.decode(sequence.ids[sequence.start :]) == "acat"
 
 
-def test_the_question_is_the_appendix_s(family):
+def test_questions_are_the_appendixs(family):
     family, name = family
     options = ["a cat", "a dog", "a hat", "tea"]
-    grid, told = family.grid(108, 108), prompts.PROMPTS[family.prompts]
-    text = family.conversation(grid, told.question(options), told.choice.format(target="B"))
+    grid, texts = family.grid(108, 108), prompts.PROMPTS[family.prompts]
+    text = family.conversation(grid, texts.question(options), texts.choice.format(target="B"))
     assert text.endswith(ASKED[name])
     labels = [
         family.tokenizer.decode(c.ids[c.start :]) for c in prompts.choices(family, grid, options)
@@ -66,13 +66,13 @@ def test_the_question_is_the_appendix_s(family):
 
 @pytest.mark.parametrize("size", [(108, 108), (108, 72), (72, 108), (300, 100)])
 @pytest.mark.parametrize("split", [True, False])
-def test_tiles_are_written_as_their_own_processor_does(photo, size, split):
+def test_tiles_are_written_as_by_transformers_processor(photo, size, split):
     _, family = MAKERS["idefics3"]()
     family.image_processor.do_image_splitting = split
     processor = Idefics3Processor(family.image_processor, family.tokenizer, image_seq_len=9)
-    wanted = processor(images=[[photo(*size)]], text=["<image>"], add_special_tokens=False)
+    expected = processor(images=[[photo(*size)]], text=["<image>"], add_special_tokens=False)
     written = family.tokenizer(family.placeholder(family.grid(*size)), add_special_tokens=False)
-    assert written["input_ids"] == wanted["input_ids"][0]
+    assert written["input_ids"] == expected["input_ids"][0]
 
 
 PLACES = ("chat_template.jinja", "chat_template.json", "processor_config.json", "tokenizer")
@@ -80,15 +80,15 @@ PLACES = ("chat_template.jinja", "chat_template.json", "processor_config.json", 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["qwen2_vl", "idefics3"])
-def test_the_chat_template_is_read_from_where_it_lies(tmp_path, name, place):
+def test_the_chat_template_is_found_in_every_place(tmp_path, name, place):
     model, family = MAKERS[name]()
     save(tmp_path, model, family)
     template = (tmp_path / "chat_template.jinja").read_text()
     (tmp_path / "chat_template.jinja").unlink()
     if place == "tokenizer":
         path = tmp_path / "tokenizer_config.json"
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps({**told, "chat_template": template}))
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "chat_template": template}))
     elif place.endswith(".json"):
         (tmp_path / place).write_text(json.dumps({"chat_template": template}))
     else:
@@ -98,19 +98,19 @@ def test_the_chat_template_is_read_from_where_it_lies(tmp_path, name, place):
     assert read.conversation(grid, "a", "b") == family.conversation(grid, "a", "b")
 
 
-def other(text):
+def as_json(text):
     return json.dumps({"chat_template": text})
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        {"chat_template.jinja": "MINE", "chat_template.json": other("another")},
-        {"chat_template.json": other("MINE"), "tokenizer_config.json": other("another")},
-        {"chat_template.json": "{}", "processor_config.json": other("MINE")},
+        {"chat_template.jinja": "CHOSEN", "chat_template.json": as_json("another")},
+        {"chat_template.json": as_json("CHOSEN"), "tokenizer_config.json": as_json("another")},
+        {"chat_template.json": "{}", "processor_config.json": as_json("CHOSEN")},
     ],
 )
-def test_of_two_chat_templates_the_processor_s_own_is_read(tmp_path, files):
+def test_the_processors_chat_template_comes_first(tmp_path, files):
     model, family = MAKERS["qwen2_vl"]()
     save(tmp_path, model, family)
     (tmp_path / "chat_template.jinja").unlink()
@@ -118,12 +118,12 @@ def test_of_two_chat_templates_the_processor_s_own_is_read(tmp_path, files):
         path = tmp_path / name
         if name == "tokenizer_config.json":
             text = json.dumps({**json.loads(path.read_text()), **json.loads(text)})
-        path.write_text(text.replace("MINE", "mine"))
-    assert load_family(tmp_path).tokenizer.chat_template == "mine"
+        path.write_text(text.replace("CHOSEN", "chosen"))
+    assert load_family(tmp_path).tokenizer.chat_template == "chosen"
 
 
 @pytest.mark.parametrize("images", ["", "<|image_pad|><|image_pad|>"])
-def test_a_chat_template_without_one_image_is_told(images):
+def test_a_chat_template_without_one_image_is_refused(images):
     _, family = MAKERS["qwen2_vl"]()
     family.tokenizer.chat_template = f"{images}{{{{ messages[1].content[0].text }}}}"
     with pytest.raises(ValueError, match=r"does not write <\|image_pad\|> for an image"):
@@ -131,10 +131,12 @@ def test_a_chat_template_without_one_image_is_told(images):
 
 
 @pytest.mark.parametrize("text", ["{% for x in y %}", "{{ 1 + 'a' }}", "{{ ''.__class__.x.y }}"])
-def test_a_chat_template_that_cannot_be_filled_is_told(text):
+def test_a_chat_template_that_cannot_be_filled_is_refused(text):
     _, family = MAKERS["qwen2_vl"]()
     family.tokenizer.chat_template = text
-    with pytest.raises(ValueError, match=r"template cannot be filled .*; get chat_template\.jinja"):
+    with pytest.raises(
+        ValueError, match=r"template cannot be filled .*; download chat_template\.jinja again"
+    ):
         prompts.description(family, family.grid(108, 108), "a cat")
 
 
@@ -150,11 +152,11 @@ def test_a_damaged_chat_template_is_named(tmp_path, name, content):
     save(tmp_path, *MAKERS["qwen2_vl"]())
     (tmp_path / "chat_template.jinja").unlink()
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name}: not JSON or not UTF-8 .*; get it anew"):
+    with pytest.raises(ValueError, match=rf"{name}: not JSON or not UTF-8 .*; download it again"):
         chat_template(tmp_path)
 
 
-def test_an_image_token_that_the_tokenizer_lacks_is_the_next(tmp_path, monkeypatch):
+def test_an_image_token_that_the_tokenizer_lacks_is_added(tmp_path, monkeypatch):
     model, family = MAKERS["paligemma2"]()
     save(tmp_path, model, family)
     monkeypatch.setitem(SPECIAL, "paligemma2", [])
@@ -167,7 +169,7 @@ def test_an_image_token_that_the_tokenizer_lacks_is_the_next(tmp_path, monkeypat
     assert ids[:81] == (len(tokenizer),) * 81 and len(tokenizer) not in ids[81:]
 
 
-def test_without_a_chat_template_the_mend_is_told(tmp_path):
+def test_without_a_chat_template_the_error_says_what_to_do(tmp_path):
     model, family = MAKERS["qwen2_vl"]()
     save(tmp_path, model, family)
     (tmp_path / "chat_template.jinja").unlink()

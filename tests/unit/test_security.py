@@ -14,7 +14,7 @@ import torch
 from headimpact.dataset.release import Release
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import count_parameters, load_family, load_model
-from headimpact.training.lora import load_adapters
+from headimpact.training.lora import load_adapter
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
@@ -87,9 +87,9 @@ def test_checkpoints_are_read_in_one_place_that_refuses_their_code():
         calls = re.findall(r"[\w.]*\bfrom_(?:pretrained|config)\([^)]*\)", code)
         found.update({path.name: calls} if calls else {})
     assert found == {
-        "weights.py": ["kind.from_pretrained(folder,trust_remote_code=False,**options)"],
+        "weights.py": ["auto_class.from_pretrained(folder,trust_remote_code=False,**options)"],
         "load.py": ["AutoModelForImageTextToText.from_config(config,trust_remote_code=False)"],
-        "adapters.py": ["PeftModel.from_pretrained(model,folder,adapter_name=key)"],
+        "lora.py": ["PeftModel.from_pretrained(model,folder)"],
     }
 
 
@@ -142,7 +142,7 @@ def test_an_adapter_of_pickles_is_refused_unread(folder, payload, unpickled):
     (adapter / "adapter_config.json").write_text(json.dumps(told))
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps(payload))
     with pytest.raises(ValueError, match=r"adapter_model\.safetensors: missing, and nothing"):
-        load_adapters(load_model(folder), {"original": None, "top": adapter})
+        load_adapter(load_model(folder), adapter)
     assert unpickled == []
 
 

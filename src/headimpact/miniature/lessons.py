@@ -1,10 +1,11 @@
-"""What a miniature is taught about a scene: descriptions, small questions, multiple choice."""
+"""The miniatures' lessons about a scene: descriptions, small questions, multiple choice."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, describe
+from headimpact.models.family import Family, TokenGrid
 from headimpact.models.prompts import LABELS, PROMPTS
 
 WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape in SHAPES]
@@ -14,8 +15,8 @@ WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape
 class Mix:
     """How many lessons of each kind a scene gives.
 
-    In the small questions the queried words stand last, where the answer is read: with a
-    question mark behind them nothing was learned.
+    In the small questions the queried words come last, directly before the answer: models this
+    small did not learn from questions with a question mark in between.
 
     descriptions: of objects drawn without replacement. ask: an object's colour or size.
     is_there, is_there_full: whether a shape, or a whole description, is in the picture.
@@ -31,13 +32,13 @@ class Mix:
 
 
 class Teacher:
-    """Writes the lessons of a scene as (stem, branches): what is given, what must be said."""
+    """Writes the lessons of a scene as (stem, branches): a prompt and its answers, as text."""
 
-    def __init__(self, family):
+    def __init__(self, family: Family):
         self.family = family
 
-    def root(self, grid):
-        """The text up to the end of the image, the same for every lesson."""
+    def root(self, grid: TokenGrid) -> str:
+        """The text up to the end of the image, which all lessons share."""
         text, image = self.family.conversation(grid, "", ""), self.family.placeholder(grid)
         return text[: text.index(image) + len(image)]
 
@@ -49,15 +50,15 @@ class Teacher:
             text = self.family.conversation(grid, user, answer)
             begin = text.rindex(answer) + template.index("{target}")
             prompt = text[len(self.root(grid)) : begin]
-            answers.append(text[begin:].rstrip("\n") + self.family.end)
+            answers.append(text[begin:].rstrip("\n") + self.family.answer_end)
         return prompt, answers
 
-    def describe(self, grid, descriptions):
+    def describe(self, grid: TokenGrid, descriptions: list[str]) -> tuple[str, list[str]]:
         """The paper's description prompt; one branch a description."""
         prompts = PROMPTS[self.family.prompts]
         return self._prompt(grid, prompts.describe, prompts.description, descriptions)
 
-    def choose(self, grid, options, answer):
+    def choose(self, grid: TokenGrid, options: list[str], answer: int) -> tuple[str, list[str]]:
         """The paper's multiple choice among two to four options; `answer` is an index."""
         prompts = PROMPTS[self.family.prompts]
         lettered = " ".join(
@@ -66,8 +67,10 @@ class Teacher:
         user = prompts.choose.format(options=lettered)
         return self._prompt(grid, user, prompts.choice, [LABELS[answer]])
 
-    def lessons(self, rng, grid, objects, mix):
-        """The lessons of one scene (list of stem, branches) drawn by `mix`."""
+    def lessons(
+        self, rng: np.random.Generator, grid: TokenGrid, objects: list, mix: Mix
+    ) -> list[tuple[str, list[str]]]:
+        """Random lessons of one scene, as many of each kind as `mix` says."""
         order = rng.permutation(len(objects))
         lessons = []
         if mix.descriptions:
@@ -101,8 +104,8 @@ def _ask(rng, item):
     return f"What size is the {item.shape}", [item.size]
 
 
-def distractor(rng, objects, item):
-    """A description of nothing in the scene: often one that shares words with what is there."""
+def distractor(rng: np.random.Generator, objects: list, item) -> str:
+    """A random description of nothing in the scene, often with words of what is in it."""
     present = {other.description for other in objects}
     while True:
         size, colour, shape = WORLD[rng.integers(len(WORLD))]
@@ -120,8 +123,10 @@ def distractor(rng, objects, item):
                 return name
 
 
-def choice(rng, objects, item, count=None):
-    """Options of a multiple choice about `item` (list of str) and the index of the right one."""
+def choice(
+    rng: np.random.Generator, objects: list, item, count: int | None = None
+) -> tuple[list[str], int]:
+    """Options of a multiple choice about `item`, and the index of the right one."""
     options = []
     for _ in range((count or int(rng.integers(2, 5))) - 1):
         name = distractor(rng, objects, item)
@@ -132,7 +137,10 @@ def choice(rng, objects, item, count=None):
     return [*options[:answer], item.description, *options[answer:]], answer
 
 
-def floor(objects):
-    """Least mean negative log-likelihood (nats) of a description of an object drawn at random."""
+def floor(objects: list) -> float:
+    """The lowest mean negative log-likelihood (nats) that descriptions of random objects can have.
+
+    Which object is described is not known: the best model gives each one the same probability.
+    """
     names = [item.description for item in objects]
     return float(np.mean([np.log(len(names) / names.count(name)) for name in names]))

@@ -1,4 +1,4 @@
-"""Tokenizers of the miniatures: the words of their world whole, all else by letter or byte."""
+"""Tokenizers of the miniatures: a token for each word of the scenes, else letters and bytes."""
 
 import string
 

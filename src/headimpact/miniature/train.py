@@ -15,6 +15,7 @@ from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, SIZES, Look, draw
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.miniature.lessons import Mix, Teacher, choice, floor
 from headimpact.miniature.packing import Packer
+from headimpact.models.family import TokenGrid
 from headimpact.models.load import load_family, load_model
 from headimpact.scores.coverage import coverage
 
@@ -26,7 +27,7 @@ class Stage:
     """One part of the training.
 
     single: share of steps with one lesson a scene, as the model is used, for a family whose
-        image sees the prompt; with a share of 1 the stage is for such a family alone.
+        image sees the prompt; with a share of 1 only such a family has the stage.
     """
 
     name: str
@@ -85,16 +86,16 @@ class VisionHead(torch.nn.Module):
         return (normed @ self.embedding[0].weight[self.words].T + self.bias).split(self.sizes, -1)
 
 
-def vision_targets(grid, objects):
-    """For each visual token the shape, colour and size under it, LongTensor (3, tokens)."""
+def vision_targets(grid: TokenGrid, objects: list) -> torch.Tensor:
+    """Class of the shape, colour and size under each image token, LongTensor (3, tokens)."""
     covered = np.stack([coverage(item.mask, grid.rectangles) for item in objects])
-    owner, seen = covered.argmax(0), covered.max(0) > 0.12
+    object_of, has_object = covered.argmax(0), covered.max(0) > 0.12
     names = [(item.shape, item.colour, item.size) for item in objects]
     targets = []
     for q, classes in enumerate(CLASSES):
         classes = list(classes)
         index = np.array([classes.index(name[q]) for name in names])
-        targets.append(np.where(seen, index[owner], len(classes) - 1))
+        targets.append(np.where(has_object, index[object_of], len(classes) - 1))
     return torch.from_numpy(np.stack(targets))
 
 
@@ -117,24 +118,27 @@ class Trainer:
         self.packer = Packer(family, self.teacher)
         self.head = VisionHead(model, family)
         weight = torch.ones(len(family.tokenizer))
-        dull = [*family.tokenizer.all_special_tokens, "a", "."]
-        weight[family.tokenizer.convert_tokens_to_ids(dull)] = 0.2
+        easy = [*family.tokenizer.all_special_tokens, "a", "."]
+        weight[family.tokenizer.convert_tokens_to_ids(easy)] = 0.2
         weight[family.tokenizer.convert_tokens_to_ids(list("ABCD"))] = 2.0
         self.weight = weight
 
     def draw(self, rng, count, look):
-        """`count` scenes of one size, that size's grid, and the images as PIL."""
+        """`count` scenes of one random size, that size's TokenGrid, and the images as PIL."""
         size = SIZES[rng.integers(len(SIZES))]
         scenes = [draw(rng, *size, look) for _ in range(count)]
         return scenes, self.family.grid(*size), [Image.fromarray(s.pixels) for s in scenes]
 
     def features(self, images):
-        """As Family.features, with gradients, one tensor (images x tokens, hidden)."""
+        """Like Family.features, with gradients: a tensor (image tokens, hidden) an image."""
         output = self.model.get_image_features(**self.family.pixels(images)).pooler_output
-        return [part.reshape(-1, part.shape[-1]) for part in output]
+        return [image.reshape(-1, image.shape[-1]) for image in output]
 
     def logits(self, features, scenes):
-        """Logits and labels of packed `scenes` (list of grid, lessons)."""
+        """Logits, (scenes, length, vocabulary), and the labels of the tokens that follow.
+
+        scenes: list of (grid, lessons).
+        """
         inputs, labels = self.packer.pack(scenes)
         outputs = self.family.encoder_outputs(features)
         logits = self.model(**inputs, mm_encoder_outputs=outputs, use_cache=False).logits
@@ -142,24 +146,24 @@ class Trainer:
 
     def loss(self, rng, stage):
         """The loss of one step."""
-        single = self.family.prompt_sees_both_ways and rng.random() < stage.single
+        single = self.family.attention_pattern == "prefix" and rng.random() < stage.single
         scenes, grid, images = self.draw(rng, stage.batch * (2 if single else 1), stage.look)
         features = self.features(images)
         targets = torch.cat([vision_targets(grid, scene.objects) for scene in scenes], 1)
         dense = vision_loss(self.head(torch.cat(features)), targets)
         if stage.mix == Mix():
             return dense
-        taught = []
+        lessons_of_scenes = []
         for scene in scenes:
             lessons = self.teacher.lessons(rng, grid, scene.objects, stage.mix)
             if single:
                 lessons = [lessons[0 if rng.random() < 0.4 else -1]]
-            taught.append((grid, lessons))
-        logits, labels = self.logits(features, taught)
-        spoken = torch.nn.functional.cross_entropy(
+            lessons_of_scenes.append((grid, lessons))
+        logits, labels = self.logits(features, lessons_of_scenes)
+        language = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), weight=self.weight
         )
-        return spoken + 0.05 * dense
+        return language + 0.05 * dense
 
     def run(self, stage, seed, report=None):
         """Train through one stage."""
@@ -167,7 +171,7 @@ class Trainer:
         self.model.train()
         frozen = ("language_model.layers", "text_model.layers") if stage.mix == Mix() else ()
         parameters = [
-            p for n, p in self.model.named_parameters() if not any(part in n for part in frozen)
+            p for n, p in self.model.named_parameters() if not any(path in n for path in frozen)
         ] + list(self.head.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
@@ -180,10 +184,11 @@ class Trainer:
         for step in bar:
             if report and step % 150 == 0:
                 bar.write(f"{stage.name} {step} {report(self)}")
-            done = step / stage.steps
-            fall = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * max(0, 2 * done - 1)))
+            # half a cosine over the second half of the stage
+            progress = max(0, 2 * (step / stage.steps) - 1)
+            decay = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress))
             for group in optimizer.param_groups:
-                group["lr"] = stage.rate * min(1, (step + 1) / 50) * (fall if stage.cosine else 1)
+                group["lr"] = stage.rate * min(1, (step + 1) / 50) * (decay if stage.cosine else 1)
             loss = self.loss(rng, stage)
             if not torch.isfinite(loss):
                 raise RuntimeError(f"{stage.name}, step {step}: the loss is {loss.item()}")
@@ -200,40 +205,41 @@ class Trainer:
         self.model.eval()
         for size in SIZES:
             grid = self.family.grid(*size)
-            drawn = [draw(rng, *size, look) for _ in range(scenes // len(SIZES))]
-            features = self.features([Image.fromarray(scene.pixels) for scene in drawn])
-            targets = torch.cat([vision_targets(grid, s.objects) for s in drawn], 1)
+            batch = [draw(rng, *size, look) for _ in range(scenes // len(SIZES))]
+            features = self.features([Image.fromarray(scene.pixels) for scene in batch])
+            targets = torch.cat([vision_targets(grid, scene.objects) for scene in batch], 1)
             shape = self.head(torch.cat(features))[0].argmax(-1)
-            seen = targets[2] < len(RADII)
-            picks = [s.objects[rng.integers(len(s.objects))] for s in drawn]
-            told = [(grid, [self.teacher.describe(grid, [p.description])]) for p in picks]
-            logits, labels = self.logits(features, told)
+            has_object = targets[2] < len(RADII)
+            items = [scene.objects[rng.integers(len(scene.objects))] for scene in batch]
+            described = [(grid, [self.teacher.describe(grid, [i.description])]) for i in items]
+            logits, labels = self.logits(features, described)
             logs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+            # a description has four tokens; those that end the answer do not count
             first = (labels >= 0) & ((labels >= 0).cumsum(1) <= 4)
-            asked = []
-            for scene, pick in zip(drawn, picks, strict=True):
-                options, answer = choice(rng, scene.objects, pick, count=4)
-                asked.append((grid, [self.teacher.choose(grid, options, answer)]))
-            scores, answers = self.logits(features, asked)
+            questions = []
+            for scene, item in zip(batch, items, strict=True):
+                options, answer = choice(rng, scene.objects, item, count=4)
+                questions.append((grid, [self.teacher.choose(grid, options, answer)]))
+            logits, labels = self.logits(features, questions)
             letters = torch.tensor(self.family.tokenizer.convert_tokens_to_ids(list("ABCD")))
-            right = []
-            for score, answer in zip(scores, answers, strict=True):
-                at = int((answer >= 0).nonzero()[0, 0])
-                right.append(float(letters[score[at, letters].argmax()] == answer[at]))
+            correct = []
+            for rows, answer in zip(logits, labels, strict=True):
+                place = int((answer >= 0).nonzero()[0, 0])
+                correct.append(float(letters[rows[place, letters].argmax()] == answer[place]))
             results.append(
                 {
-                    "shape": (shape == targets[0])[seen].float().mean().item(),
+                    "shape": (shape == targets[0])[has_object].float().mean().item(),
                     "nll": -(logs * first).sum(1).mean().item(),
-                    "floor": float(np.mean([floor(s.objects) for s in drawn])),
-                    "accuracy": float(np.mean(right)),
+                    "floor": float(np.mean([floor(scene.objects) for scene in batch])),
+                    "accuracy": float(np.mean(correct)),
                 }
             )
         self.model.train()
         return {key: round(float(np.mean([r[key] for r in results])), 3) for key in results[0]}
 
 
-def train(name, work, seed=0, stages=STAGES):
-    """Train the miniature `name` through all stages; a finished stage in `work` is kept.
+def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] = STAGES) -> Path:
+    """Train the miniature `name` through all stages; a stage that is finished in `work` is reused.
 
     Returns the folder of the last stage's checkpoint.
     """
@@ -244,7 +250,7 @@ def train(name, work, seed=0, stages=STAGES):
     for number, stage in enumerate(stages):
         if stage.mix == Mix():
             stage = replace(stage, steps=stage.steps * VISION_STEPS.get(name, 1))
-        if stage.single == 1 and not family.prompt_sees_both_ways:
+        if stage.single == 1 and family.attention_pattern != "prefix":
             continue
         folder = work / name / stage.name
         if not (folder / "done").exists():

@@ -1,4 +1,4 @@
-"""The conversation of families that have a chat template."""
+"""Conversations of families that have a chat template."""
 
 import json
 from pathlib import Path
@@ -21,34 +21,35 @@ class ChatFamily(Family):
             )
         try:
             text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        except Exception as error:  # of Jinja, by what is damaged
+        except Exception as error:  # Jinja's errors, and whatever a template's expressions raise
             raise UserError(
-                f"the chat template cannot be filled ({error}); get chat_template.jinja anew"
+                f"the chat template cannot be filled ({error}); download chat_template.jinja again"
             ) from error
         if text.count(self.image_text) != 1:
             raise UserError(f"the chat template does not write {self.image_text} for an image")
         return text.replace(self.image_text, self.placeholder(grid))
 
 
-def chat_template(folder):
-    """The chat template that a checkpoint's processor carries (str), or None.
+def chat_template(folder: str | Path) -> str | None:
+    """The chat template of a checkpoint's processor, None if there is none.
 
-    It lies in chat_template.jinja, in chat_template.json or in processor_config.json, by the
-    checkpoint's age; a tokenizer knows the first of these files alone, and its own configuration.
+    Older checkpoints have it in chat_template.json or processor_config.json, newer ones in
+    chat_template.jinja. A tokenizer reads only the last of these. Raises UserError for a file that
+    cannot be read.
     """
-    folder = Path(folder)
     for name in ("chat_template.jinja", "chat_template.json", "processor_config.json"):
-        if not (folder / name).is_file():
+        path = Path(folder, name)
+        if not path.is_file():
             continue
         try:
-            told = (folder / name).read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
             if name == "chat_template.jinja":
-                return told
-            told = dict(json.loads(told))
+                return text
+            record = dict(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{folder / name}: not JSON or not UTF-8 ({error}); get it anew"
+                f"{path}: not JSON or not UTF-8 ({error}); download it again"
             ) from error
-        if told.get("chat_template"):
-            return told["chat_template"]
+        if record.get("chat_template"):
+            return record["chat_template"]
     return None

@@ -1,23 +1,25 @@
-"""What a model makes of targets behind an image: log-probabilities, attention to the image."""
+"""Token log-probabilities of continuations behind one image and prompt, and their attention to the
+image tokens."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from headimpact.guards import NotFiniteError
-from headimpact.models.prefix_attention import Branches, branching
+from headimpact.models.family import Family, Sequence, TokenGrid
+from headimpact.models.layout import Segment, lay_out
+from headimpact.models.prefix_attention import PrefixLayout, use_prefix_attention
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What the model makes of one target.
+class ContinuationScore:
+    """Log-probabilities and attention of one continuation.
 
-    log_probabilities: float32 (target tokens,), natural logarithm over the whole vocabulary.
-    attention: float32 (layers, heads, visual tokens), the attention from the target's tokens to
-        each visual token, averaged over the target's tokens (section 4, Fig. 3), on the model's
-        device; None unless asked for. It is the softmax over everything that a token attends to,
-        not renormalised.
+    log_probabilities: float32 (target tokens,), natural logarithm over the vocabulary.
+    attention: float32 (layers, heads, image tokens), the attention from the target's tokens to
+        each image token, averaged over the target's tokens (section 4, Fig. 3), on the model's
+        device; None unless asked for. It is the softmax over everything that a token sees, and
+        is not renormalised over the image.
     """
 
     log_probabilities: torch.Tensor
@@ -25,95 +27,96 @@ class Scored:
 
 
 @torch.no_grad()
-def score(model, family, features, grid, sequences, attention=False, one_pass=True):
-    """Score targets behind the same image.
+def score_continuations(
+    model: torch.nn.Module,
+    family: Family,
+    features: torch.Tensor,
+    grid: TokenGrid,
+    sequences: list[Sequence],
+    attention: bool = False,
+    one_pass: bool = True,
+) -> list[ContinuationScore]:
+    """Score the targets of conversations about the same image.
 
-    features: (visual tokens, hidden), what Family.features gives for the image.
-    grid: the image's TokenGrid. sequences: list of Sequence. one_pass: whether what they share
-    is computed once, with what they do not share as branches behind it.
-    Returns a list of Scored, in that order. Raises FloatingPointError, naming the layer, if a
-    result is not finite.
+    features: (image tokens, hidden), as `Family.features` gives for the image. grid: the image's
+    TokenGrid. attention: whether to return it. one_pass: compute the prefix that the sequences
+    share once, with their continuations behind it, instead of one pass for each sequence.
+    Returns the scores in the order of `sequences`. Raises NotFiniteError, naming the layer, if
+    an attention weight or a log-probability is not finite.
     """
     groups = {}
     for number, sequence in enumerate(sequences):
-        # where the prompt sees what follows it, only one and the same prompt can be shared
-        prompt = sequence.ids[: sequence.start] if family.prompt_sees_both_ways else None
+        # where the image sees the prompt, image states differ from prompt to prompt, and only
+        # sequences with the same prompt can share them
+        shares_prompt_only = family.attention_pattern == "prefix"
+        prompt = sequence.ids[: sequence.start] if shares_prompt_only else None
         groups.setdefault(prompt if one_pass else number, []).append(number)
-    scored = [None] * len(sequences)
+    scores = [None] * len(sequences)
     for numbers in groups.values():
-        together = [sequences[number] for number in numbers]
-        found = _score_together(model, family, features, grid, together, attention)
-        for number, one in zip(numbers, found, strict=True):
-            scored[number] = one
-    return scored
+        group = [sequences[number] for number in numbers]
+        group_scores = _score_group(model, family, features, grid, group, attention)
+        for number, score in zip(numbers, group_scores, strict=True):
+            scores[number] = score
+    return scores
 
 
-def _score_together(model, family, features, grid, sequences, attention):
-    # the last token's logits are of no use, but its attention is
-    read = [s.ids if attention else s.ids[:-1] for s in sequences]
+def _score_group(model, family, features, grid, sequences, attention):
+    """The scores of sequences that share a prefix, from one pass of the model."""
+    # the last token is fed for its attention only: nothing is predicted from it
+    inputs = [s.ids if attention else s.ids[:-1] for s in sequences]
     start = min(s.start for s in sequences)
-    if not family.prompt_sees_both_ways:
-        start = min(start, _shared(read))
-    prompt = read[0][:start]
-    tails = [tail for tail in dict.fromkeys(ids[start:] for ids in read) if tail]
-    begins = {tail: start + sum(map(len, tails[:i])) for i, tail in enumerate(tails)}
-
-    def place(ids, index):
-        """Where the token `index` of a sequence lies in the pass."""
-        return index if index < start else begins[ids[start:]] + index - start
-
-    places = [
-        [place(ids, index) for index in range(s.start - 1, len(s.ids) - 1)]
-        for ids, s in zip(read, sequences, strict=True)
-    ]
-    wanted = sorted(set().union(*places))
+    if family.attention_pattern != "prefix":
+        start = min(start, _shared_length(inputs))
+    tails = [tail for tail in dict.fromkeys(ids[start:] for ids in inputs) if tail]
+    segments = [Segment(inputs[0][:start])]
+    segments += [Segment(tail, parent=0, target=True) for tail in tails]
+    layout = lay_out(family, grid, segments)
+    segment_of = {(): 0, **{tail: number for number, tail in enumerate(tails, 1)}}
+    paths = [layout.path(segment_of[ids[start:]]) for ids in inputs]
+    # a token is predicted from the one before it on its path
+    sources = [path[s.start - 1 : len(s.ids) - 1] for path, s in zip(paths, sequences, strict=True)]
+    logit_rows, row_of_token = torch.cat(sources).unique(return_inverse=True)
     device = model.device
-    ids = torch.tensor([sum(tails, prompt)], device=device)
-    positions = [family.positions((*prompt, *tail), grid)[:, start:] for tail in tails]
-    positions = torch.cat([family.positions((*prompt, 0), grid)[:, :start], *positions], 1)
-    branches = Branches(start, [len(tail) for tail in tails])
+    prefix = PrefixLayout(layout, start)
     if attention:
-        branches.columns = (ids[0] == family.image_token).nonzero()[:, 0]
-        branches.spoken = torch.zeros(len(sequences), ids.shape[1] - start, device=device)
-        for row, (whole, s) in enumerate(zip(read, sequences, strict=True)):
-            first = place(whole, s.start) - start
-            count = len(s.ids) - s.start
-            branches.spoken[row, first : first + count] = 1 / count
-    run = partial(
-        model,
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        position_ids=family.arrange(positions[None]).to(device),
-        mm_encoder_outputs=family.encoder_outputs([features]),
-        use_cache=False,
-        logits_to_keep=torch.tensor(wanted, device=device),
-        branches=branches,
-        **{n: v.to(device) for n, v in family.text_inputs([start], ids.shape[1]).items()},
-    )
-    config = model.get_submodule(family.decoder).config
-    with branching(config):
-        logits = run().logits[0]
-    row_of = {index: row for row, index in enumerate(wanted)}
-    rows = torch.tensor([row_of[index] for mine in places for index in mine], device=device)
-    told = torch.tensor([token for s in sequences for token in s.ids[s.start :]], device=device)
-    kept = [None] * len(sequences)
-    if attention:
-        kept = torch.stack(branches.attention)
-        if not torch.isfinite(kept).all():
-            layer = int((~torch.isfinite(kept)).flatten(1).any(1).nonzero()[0])
-            raise NotFiniteError(f"attention in layer {layer} is not finite")
-        kept = kept.permute(2, 0, 1, 3)  # targets, layers, heads, visual tokens
-    logs = logits.float().log_softmax(-1)[rows, told].cpu()
+        prefix.image_columns = layout.is_image.nonzero()[:, 0].to(device)
+        weights = torch.zeros(len(sequences), len(layout) - start)
+        for row, path, s in zip(weights, paths, sequences, strict=True):
+            row[path[s.start :] - start] = 1 / (len(s.ids) - s.start)
+        prefix.target_weights = weights.to(device)
+    ids = layout.ids[None].to(device)
+    with use_prefix_attention(model.get_submodule(family.decoder).config):
+        logits = model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            position_ids=family.arrange_positions(layout.positions[None]).to(device),
+            mm_encoder_outputs=family.encoder_outputs([features]),
+            use_cache=False,
+            logits_to_keep=logit_rows.to(device),
+            prefix_layout=prefix,
+            **{name: types[None].to(device) for name, types in layout.token_types.items()},
+        ).logits[0]
+    target_ids = torch.tensor([token for s in sequences for token in s.ids[s.start :]])
+    logs = logits.float().log_softmax(-1)[row_of_token.to(device), target_ids.to(device)].cpu()
+    weights = _stack_attention(prefix.attention) if attention else [None] * len(sequences)
     if not torch.isfinite(logs).all():
         raise NotFiniteError("a log-probability is not finite")
-    return [
-        Scored(log, one)
-        for log, one in zip(logs.split([len(mine) for mine in places]), kept, strict=True)
-    ]
+    logs = logs.split([len(s.ids) - s.start for s in sequences])
+    return [ContinuationScore(*score) for score in zip(logs, weights, strict=True)]
 
 
-def _shared(sequences):
-    """How many first tokens all `sequences` share."""
+def _stack_attention(layers):
+    """Attention of all layers, float32 (continuations, layers, heads, image tokens)."""
+    attention = torch.stack(layers)
+    finite = torch.isfinite(attention).flatten(1).all(1)
+    if not finite.all():
+        layer = int((~finite).nonzero()[0])
+        raise NotFiniteError(f"attention in layer {layer} is not finite")
+    return attention.permute(2, 0, 1, 3)
+
+
+def _shared_length(sequences):
+    """Number of tokens at the beginning that are the same in all `sequences`."""
     columns = zip(*sequences, strict=False)
-    alike = [len(set(column)) == 1 for column in columns]
-    return alike.index(False) if False in alike else len(alike)
+    equal = [len(set(column)) == 1 for column in columns]
+    return equal.index(False) if False in equal else len(equal)

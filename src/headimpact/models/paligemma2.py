@@ -10,8 +10,8 @@ class PaliGemma2(Family):
     image_text = "<image>"
     decoder = "model.language_model"
     prompts = "paligemma"
-    prompt_sees_both_ways = True
-    end = "<eos>"
+    attention_pattern = "prefix"
+    answer_end = "<eos>"
 
     def pixels(self, images):
         return dict(self.image_processor(images=images, return_tensors="pt"))
@@ -36,6 +36,5 @@ class PaliGemma2(Family):
     def positions(self, ids, grid):
         return torch.arange(1, len(ids) + 1)[None]
 
-    def text_inputs(self, starts, length):
-        types = torch.arange(length) >= torch.tensor(starts)[:, None]
-        return {"token_type_ids": types.long()}
+    def token_types(self, ids, grid, is_prompt):
+        return {"token_type_ids": (~is_prompt).long()}

@@ -1,98 +1,101 @@
-"""Attention of several continuations behind one prompt, all in one pass of the model.
+"""Shared-prefix attention: several continuations of one prefix in a single pass of the model.
 
-A sequence is laid out as the prompt and, behind it, branch after branch; a branch sees the prompt
-and itself. The prompt's rows take the model's fastest attention, as if no branch were there. The
-branches' few rows are computed in full, so that their attention can be kept, too.
+The prefix's rows use the model's fastest attention, as if nothing followed. The few rows behind it
+are computed in full, with a mask that hides the continuations from each other, so that their
+attention weights can be collected as well.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
+from headimpact.models.layout import Layout
+
 
 @dataclass
-class Branches:
-    """How a sequence is laid out, and, layer by layer, the attention kept of it.
+class PrefixLayout:
+    """A sequence whose continuations share a prefix, and the attention collected from it.
 
-    start: length of the prompt. lengths: those of the branches. columns: LongTensor, the visual
-    tokens' places; None keeps no attention. spoken: float (kept rows, branch tokens), how much
-    each branch token counts in a kept row.
+    sequence: the Layout, the prefix first. start: number of tokens of the prefix.
+    image_columns: LongTensor (image tokens,), their indices; None collects no attention.
+    target_weights: float32 (continuations, tokens behind the prefix), the weight of each token
+        in a continuation's mean over its target.
+    attention: filled layer by layer, float32 (heads, continuations, image tokens).
     """
 
+    sequence: Layout
     start: int
-    lengths: list
-    columns: torch.Tensor | None = None
-    spoken: torch.Tensor | None = None
-    attention: list = field(default_factory=list)  # a layer: float32 (heads, kept rows, columns)
+    image_columns: torch.Tensor | None = None
+    target_weights: torch.Tensor | None = None
+    attention: list[torch.Tensor] = field(default_factory=list)
     _masks: dict = field(default_factory=dict)
 
-    def mask(self, like, window=None):
-        """What the branches' tokens attend to, (branch tokens, all tokens): 0, or else the least.
+    def additive_mask(self, like: torch.Tensor, window: int | None = None) -> torch.Tensor:
+        """Mask of the rows behind the prefix, (tokens behind the prefix, all tokens).
 
-        like: tensor whose dtype and device it takes. window: how many tokens back a layer sees,
-        where it has a sliding window.
+        0 where a key is visible, the dtype's minimum where it is hidden; of the dtype and on the
+        device of `like`. window: the layer's sliding window, see `Layout.visible`.
         """
         if window not in self._masks:
-            hidden = ~self.visible(window)
+            hidden = ~self.sequence.visible(self.start, window)
             mask = torch.zeros(hidden.shape, dtype=like.dtype)
             mask = mask.masked_fill(hidden, torch.finfo(like.dtype).min)
             self._masks[window] = mask.to(like.device)
         return self._masks[window]
 
-    def visible(self, window=None):
-        """bool (branch tokens, all tokens): whether one attends to the other."""
-        counts = torch.tensor(self.lengths)
-        branch = torch.arange(len(counts)).repeat_interleave(counts)
-        place = torch.cat([torch.arange(n) for n in self.lengths]) + self.start
-        before = torch.cat([torch.full((self.start,), -1), branch])
-        back = place[:, None] - torch.cat([torch.arange(self.start), place])
-        related = (before == -1) | (before == branch[:, None])
-        return related & (back >= 0) & (back < (window or len(before)))
 
-
-def _forward(
+def _prefix_attention(
     module,
     query,
     key,
     value,
     attention_mask,
     *,
-    prompt,
-    branches,
+    implementation,
+    prefix_layout,
     scaling,
     softcap=None,
     sliding_window=None,
-    **_others,
+    **_kwargs,
 ):
-    """transformers' attention interface: query (1, heads, length, size), keys and values alike."""
-    start = branches.start
+    """transformers' attention interface: query (1, heads, length, size), keys and values alike.
+
+    implementation: how the prefix's rows are computed, "sdpa" or "eager". Returns the output,
+    (1, length, heads, size), and no weights: those asked for are collected in `prefix_layout`.
+    """
+    start = prefix_layout.start
     mask = None if attention_mask is None else attention_mask[..., :start, :start]
-    beginning = (part[:, :, :start] for part in (query, key, value))
-    if prompt == "sdpa":
-        output, _ = sdpa_attention_forward(module, *beginning, mask, scaling=scaling)
+    prefix = (states[:, :, :start] for states in (query, key, value))
+    if implementation == "eager":
+        output, _ = _eager_attention(*prefix, mask, scaling, softcap)
+    elif softcap is None:
+        output, _ = sdpa_attention_forward(module, *prefix, mask, scaling=scaling)
     else:
-        output, _ = _weigh(*beginning, mask, scaling, softcap)
-    if branches.lengths:
-        mask = branches.mask(query, sliding_window)
-        behind, weights = _weigh(query[:, :, start:], key, value, mask, scaling, softcap)
-        output = torch.cat([output, behind], 1)
-        if branches.columns is not None:
-            branches.attention.append(branches.spoken @ weights[0, ..., branches.columns])
+        raise ValueError("SDPA would ignore the softcap of attention scores; use eager attention")
+    if start < query.shape[2]:
+        mask = prefix_layout.additive_mask(query, sliding_window)
+        rows, weights = _eager_attention(query[:, :, start:], key, value, mask, scaling, softcap)
+        output = torch.cat([output, rows], 1)
+        if prefix_layout.image_columns is not None:
+            to_image = weights[0, ..., prefix_layout.image_columns]
+            prefix_layout.attention.append(prefix_layout.target_weights @ to_image)
     return output, None
 
 
-def _weigh(query, key, value, mask, scaling, softcap):
-    """Attention in full, as the models' own eager attention: output, and float32 weights by head.
+def _eager_attention(query, key, value, mask, scaling, softcap):
+    """Attention as in the models' own eager implementation.
 
-    In place, since no gradient is wanted and scores are the largest tensor of a layer.
+    Returns the output, (1, rows, heads, size), and float32 weights, (1, heads, rows, keys). Works
+    in place: no gradient is needed, and the scores are the largest tensor of a layer.
     """
     groups, rows = query.shape[1] // key.shape[1], query.shape[2]
-    # the query heads of a group share their keys: no copies of those
+    # the query heads of a group share their keys: the keys are not copied for each of them
     query = query.unflatten(1, (-1, groups)).flatten(2, 3)
     scores = (query @ key.transpose(2, 3)).unflatten(2, (groups, rows)).flatten(1, 2)
     if softcap is None:
@@ -106,17 +109,18 @@ def _weigh(query, key, value, mask, scaling, softcap):
     return output.unflatten(2, (groups, rows)).flatten(1, 2).transpose(1, 2), weights
 
 
-# a name for each attention that a prompt can take: the models here have one of the two
-for _prompt, _mask in (("sdpa", sdpa_mask), ("eager", eager_mask)):
-    AttentionInterface.register(f"branches_{_prompt}", partial(_forward, prompt=_prompt))
-    AttentionMaskInterface.register(f"branches_{_prompt}", _mask)
+# one name for each implementation that the prefix's rows can have: transformers builds the mask
+# that belongs to it
+for _name, _mask in (("sdpa", sdpa_mask), ("eager", eager_mask)):
+    AttentionInterface.register(f"prefix_{_name}", partial(_prefix_attention, implementation=_name))
+    AttentionMaskInterface.register(f"prefix_{_name}", _mask)
 
 
 @contextmanager
-def branching(config):
-    """Within it, a decoder of that configuration takes `branches=` and attends by them."""
+def use_prefix_attention(config: PreTrainedConfig) -> Iterator[None]:
+    """Within it, a decoder with that configuration takes `prefix_layout=` in its forward pass."""
     before = config._attn_implementation
-    config._attn_implementation = f"branches_{before}"
+    config._attn_implementation = f"prefix_{before}"
     try:
         yield
     finally:

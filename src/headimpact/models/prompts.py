@@ -1,27 +1,28 @@
-"""The paper's prompts (appendix), and nothing of any model's special tokens.
+"""The paper's prompts (appendix), without any model's special tokens.
 
-The line break that the appendix prints after <Image> is layout: every chat template places
-the user's text directly behind the image.
+The appendix prints a line break after <Image>. It is only layout: every chat template writes the
+user's text directly behind the image.
 """
 
 from dataclasses import dataclass
 
 from headimpact.guards import UserError
+from headimpact.models.family import Family, Sequence, TokenGrid
 
 LABELS = ("A", "B", "C", "D")
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the user asks and what the assistant answers, for description and multiple choice."""
+    """The user's question and the assistant's answer, for description and multiple choice."""
 
     describe: str
     description: str  # holds {target}
     choose: str  # holds {options}
     choice: str  # holds {target}
 
-    def question(self, options):
-        """The closed-ended question over four `options` (list of str, in the order A to D)."""
+    def question(self, options: list[str]) -> str:
+        """The closed-ended question over four options, in the order A to D."""
         lettered = " ".join(
             f"{label}) {option}" for label, option in zip(LABELS, options, strict=True)
         )
@@ -44,8 +45,8 @@ PROMPTS = {
 }
 
 
-def description(family, grid, text):
-    """The Sequence in which the assistant describes a key object (first template).
+def description(family: Family, grid: TokenGrid, text: str) -> Sequence:
+    """The conversation in which the assistant describes a key object (first template).
 
     text: the object's description. grid: the image's TokenGrid.
     """
@@ -53,18 +54,17 @@ def description(family, grid, text):
     return family.sequence(grid, prompts.describe, prompts.description, text)
 
 
-def choices(family, grid, options):
-    """Four Sequences, one a label A to D, of the question over `options` (second template).
+def choices(family: Family, grid: TokenGrid, options: list[str]) -> list[Sequence]:
+    """Four conversations, one a label A to D, about the question over `options` (second template).
 
-    Raises ValueError unless the four differ in exactly one token, the label.
+    Raises UserError unless the four differ in exactly one token, the label.
     """
     prompts = PROMPTS[family.prompts]
     user = prompts.question(options)
-    found = [family.sequence(grid, user, prompts.choice, label) for label in LABELS]
-    first = found[0]
-    alike = all(c.start == first.start and c.ids[: c.start] == first.ids[: c.start] for c in found)
-    if not (alike and len({c.ids[c.start :] for c in found}) == len(LABELS)):
+    sequences = [family.sequence(grid, user, prompts.choice, label) for label in LABELS]
+    same_prompt = len({sequence.ids[: sequence.start] for sequence in sequences}) == 1
+    if not same_prompt or len({s.ids[s.start :] for s in sequences}) < len(LABELS):
         raise UserError("the labels A to D are not one token each behind the same prompt")
-    if any(len(c.ids) != c.start + 1 for c in found):
+    if any(len(s.ids) != s.start + 1 for s in sequences):
         raise UserError("a label A to D is more than one token")
-    return found
+    return sequences

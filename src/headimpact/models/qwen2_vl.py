@@ -33,17 +33,11 @@ class Qwen2VL(ChatFamily):
         # text counts on all three axes; the image stays at one time and spreads over two axes
         (tile,) = grid.tiles
         begin, tokens = ids.index(self.image_token), grid.tokens
+        before = torch.arange(begin).expand(3, -1)
         image = torch.arange(tokens)
         image = torch.stack([torch.zeros_like(image), image // tile.columns, image % tile.columns])
         behind = torch.arange(len(ids) - begin - tokens) + max(tile.rows, tile.columns)
-        return torch.cat(
-            [
-                torch.arange(begin).expand(3, -1),
-                image + begin,
-                behind.expand(3, -1) + begin,
-            ],
-            1,
-        )
+        return torch.cat([before, image + begin, behind.expand(3, -1) + begin], 1)
 
-    def arrange(self, positions):
+    def arrange_positions(self, positions):
         return positions.transpose(0, 1)

@@ -1,32 +1,39 @@
-"""A checkpoint's files as what transformers makes of them, its weights as a model."""
+"""Reads a checkpoint's files with transformers, without running any code of the checkpoint."""
+
+from pathlib import Path
+
+import torch
 
 from headimpact.guards import UserError
 
 
-def read_checkpoint(kind, folder, **options):
-    """What the class `kind` of transformers makes of a checkpoint's folder.
+def read_checkpoint(auto_class, folder: str | Path, **options):
+    """The object that `auto_class` of transformers loads from a checkpoint's folder.
 
-    No code of a checkpoint is run: transformers would ask at the terminal whether to. Raises
-    ValueError, one line that names the folder and the mend, for what cannot be read.
+    No code of a checkpoint is run, and nobody is asked at the terminal whether to run it. Raises
+    UserError, naming the folder, for files that cannot be read.
     """
     try:
-        return kind.from_pretrained(folder, trust_remote_code=False, **options)
+        return auto_class.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
         raise
-    except Exception as error:  # of transformers, tokenizers, safetensors, by what is damaged
-        # what follows is advice to run the checkpoint's code, or to install another transformers
+    except Exception as error:  # which class depends on the file and on how it is damaged
+        # after its first line, transformers advises to run the checkpoint's code, or to install
+        # another transformers
         reason = " ".join(str(error).partition("\n")[0].split())
         raise UserError(
-            f"{folder}: not a checkpoint that {kind.__name__} reads ({reason}); get it anew or "
-            f"name another, no code of a checkpoint is run"
+            f"{folder}: not a checkpoint that {auto_class.__name__} reads ({reason}); download it "
+            f"again or name another, no code of a checkpoint is run"
         ) from error
 
 
-def load_weights(model_class, folder, dtype="float32", device="cpu"):
-    """The checkpoint of `folder` as `model_class`, in evaluation mode, on `device`.
+def load_weights(
+    model_class, folder: str | Path, dtype: str = "float32", device: str = "cpu"
+) -> torch.nn.Module:
+    """The checkpoint in `folder` as a `model_class` in evaluation mode.
 
-    Safetensors only, never code from the checkpoint. Raises ValueError if they are damaged, or
-    lack weights of the model, which transformers would draw at random.
+    Reads safetensors only. Raises UserError if they are damaged, or if weights of the model are
+    missing, which transformers would initialise at random.
     """
     model, report = read_checkpoint(
         model_class, folder, dtype=dtype, use_safetensors=True, output_loading_info=True

@@ -1,32 +1,43 @@
-"""What fine-tuning learns from: descriptions behind their image, in padded batches."""
+"""Batches of fine-tuning: descriptions behind their images, padded, of similar lengths."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 
 from headimpact.models import prompts
-
-IGNORE = -100
+from headimpact.models.family import Family, Sequence, TokenGrid
+from headimpact.models.layout import IGNORE, conversation_segments, lay_out, pad_layouts
 
 
 @dataclass(frozen=True)
 class Item:
-    """One description to learn: what the frozen vision tower made of its image, and the text."""
+    """One description to learn, with its image's features.
+
+    features: (image tokens, hidden). hidden: (tokens, hidden), the input of the lowest trained
+    decoder layer, where the layers below it have run already.
+    """
 
     sample_id: int
-    features: torch.Tensor  # (visual tokens, hidden)
-    grid: object
-    sequence: object
-    hidden: torch.Tensor | None = None  # (tokens, hidden): what the lowest trained layer is given
+    features: torch.Tensor
+    grid: TokenGrid
+    sequence: Sequence
+    hidden: torch.Tensor | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sequence.ids)
 
 
-def make_items(family, features, samples, objects):
-    """The Items of those `objects` that lie in `samples`.
+def make_items(
+    family: Family,
+    features: Mapping[int, torch.Tensor],
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+) -> list[Item]:
+    """The Items of those `objects` whose image is among `samples`.
 
-    features: {sample_id: what `Family.features` gives}.
+    features: {sample_id: (image tokens, hidden)}.
     """
     grids = {row.sample_id: family.grid(row.width, row.height) for row in samples.itertuples()}
     return [
@@ -42,64 +53,66 @@ def make_items(family, features, samples, objects):
 
 
 class Collator:
-    """Items to a batch, padded on the right; labels are the next tokens, of descriptions alone.
+    """Turns Items into a batch of the model's inputs; only descriptions have labels.
 
-    few_logits: logits only at places where a description's token comes next in one of the batch:
-    the vocabulary is the widest layer.
+    few_logits: compute logits only where the next token of any of the batch's items is a
+    description's: the vocabulary is the widest layer.
     """
 
-    def __init__(self, family, few_logits=True):
+    def __init__(self, family: Family, few_logits: bool = True):
         self.family, self.few_logits = family, few_logits
 
-    def __call__(self, items):
-        family, sequences = self.family, [item.sequence for item in items]
-        length = max(len(sequence.ids) for sequence in sequences)
-        shape = (len(items), length)
-        ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-        labels, positions = torch.full(shape, IGNORE), []
-        for row, (item, sequence) in enumerate(zip(items, sequences, strict=True)):
-            n, start = len(sequence.ids), sequence.start
-            tokens = torch.tensor(sequence.ids)
-            ids[row, :n], mask[row, :n], labels[row, start - 1 : n - 1] = tokens, 1, tokens[start:]
-            padded = sequence.ids + (0,) * (length - n)
-            positions.append(family.positions(padded, item.grid))
-        if not family.prompt_sees_both_ways:
-            # nothing looks ahead into the padding, and attention is fastest without a mask
-            mask[:] = 1
-        kept = torch.arange(length)
+    def __call__(self, items: list[Item]) -> dict:
+        """Inputs of the model's forward pass, with its `labels`, and `features` of the images.
+
+        labels: LongTensor (batch, logits), for each logit the token that follows, or IGNORE.
+        Items with `hidden` have `inputs_embeds` instead of ids and features.
+        """
+        family = self.family
+        batch = pad_layouts(
+            lay_out(family, item.grid, conversation_segments(item.sequence)) for item in items
+        )
+        mask = batch.is_token.long()
+        if family.attention_pattern != "prefix":
+            # no token sees the padding behind it, and attention is fastest without a mask
+            mask = torch.ones_like(mask)
+        labels = batch.next_token_labels()
+        logit_columns = torch.arange(labels.shape[1])
         if self.few_logits:
-            kept = (labels != IGNORE).any(0).nonzero()[:, 0]
+            logit_columns = (labels != IGNORE).any(0).nonzero()[:, 0]
         inputs = {
             "attention_mask": mask,
-            "position_ids": family.arrange(torch.stack(positions)),
-            "labels": labels[:, kept],
-            "logits_to_keep": kept,
-            **family.text_inputs([sequence.start for sequence in sequences], length),
+            "position_ids": family.arrange_positions(batch.positions),
+            "labels": labels[:, logit_columns],
+            "logits_to_keep": logit_columns,
+            **batch.token_types,
         }
         if items[0].hidden is None:
-            return inputs | {"input_ids": ids, "features": [item.features for item in items]}
+            return inputs | {"input_ids": batch.ids, "features": [item.features for item in items]}
         hidden = torch.nn.utils.rnn.pad_sequence([item.hidden for item in items], batch_first=True)
         return inputs | {"inputs_embeds": hidden}
 
 
-def on_device(inputs, device):
-    """What Collator gives, on `device`."""
+def move_to_device(inputs: dict, device: torch.device) -> dict:
+    """The Collator's inputs, on `device`."""
     return {
-        name: [part.to(device) for part in value] if name == "features" else value.to(device)
+        name: [image.to(device) for image in value] if name == "features" else value.to(device)
         for name, value in inputs.items()
     }
 
 
-def drawn(lengths, batch_size, by_length=True):
-    """One epoch's batches, lists of numbers of items, drawn by torch's generator.
+def shuffled_batches(
+    lengths: list[int], batch_size: int, by_length: bool = True
+) -> list[list[int]]:
+    """The batches of one epoch, indices of items, shuffled by torch's generator.
 
-    lengths: of the items, list of int. by_length: items of like length share a batch, so that
-    little is padded; who of equal length meets whom, and the order of the batches, are drawn all
-    the same. A last batch that is not full comes last.
+    lengths: of the items. by_length: a batch holds items of similar lengths, so that little is
+    padded; the order of the batches, and which items of equal length share one, are random all the
+    same. If the last batch is not full, it holds random items.
     """
     order = torch.randperm(len(lengths))
-    whole = len(lengths) - len(lengths) % batch_size
-    batches, last = order[:whole], order[whole:].tolist()
+    full = len(lengths) - len(lengths) % batch_size
+    batches, last = order[:full], order[full:].tolist()
     if by_length:
         batches = batches[torch.tensor(lengths)[batches].argsort(stable=True)]
     batches = batches.view(-1, batch_size)
@@ -108,7 +121,7 @@ def drawn(lengths, batch_size, by_length=True):
     return [*batches.tolist(), *([last] if last else [])]
 
 
-def like_lengths(lengths, batch_size):
-    """Numbers of items in lists of `batch_size`, from the shortest to the longest."""
+def sorted_by_length(lengths: list[int], batch_size: int) -> list[list[int]]:
+    """Batches of indices of items, from the shortest item to the longest."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,7 +1,8 @@
-"""LoRA on chosen decoder layers, on the tokens of the descriptions (section 5.3)."""
+"""Fine-tuning of chosen decoder layers on the tokens of the descriptions (section 5.3)."""
 
 import math
 import re
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -11,19 +12,28 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup, set_seed
 
 from headimpact.guards import AdaptiveBatch, NotFiniteError, first_nonfinite_layer
-from headimpact.training import state as epochs
-from headimpact.training.batches import IGNORE, Collator, drawn, like_lengths, on_device
-from headimpact.training.frozen import decoder_layers, handing_on, keep_states
-from headimpact.training.lora import add_adapter
+from headimpact.models.family import Family
+from headimpact.models.layout import IGNORE
+from headimpact.training.batches import (
+    Collator,
+    Item,
+    move_to_device,
+    shuffled_batches,
+    sorted_by_length,
+)
+from headimpact.training.frozen import add_hidden_states, decoder_layers, skip_layers
+from headimpact.training.state import load_state, save_state
 
-LARGEST_GRADIENT = 1.0  # its norm, to which a larger one is cut
-LARGEST_LOSS = 700  # nats, of which a float can hold the exponential
+MAX_GRADIENT_NORM = 1.0  # gradients of a larger norm are scaled down to it
+MAX_LOSS = 700  # nats, the largest whose exponential a float holds
 
 
-def description_losses(model, family, inputs):
-    """Loss of each item of a batch, summed over its description's tokens, and their number.
+def description_losses(
+    model: torch.nn.Module, family: Family, inputs: dict
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each item's loss (nats), summed over its description's tokens, and their number.
 
-    inputs: what Collator gives, on the model's device. Two tensors (batch,), nats.
+    inputs: the Collator's, on the model's device. Returns two tensors (batch,).
     """
     inputs = dict(inputs)
     labels = inputs.pop("labels")
@@ -36,128 +46,158 @@ def description_losses(model, family, inputs):
     return losses.sum(1), (labels != IGNORE).sum(1)
 
 
-def finetune(model, family, layers, items, validation, lora, training, shortcuts, work, adapter):
-    """Train the adapter of one setup and leave it, at its best epoch, in the folder `adapter`.
+def finetune(
+    model: torch.nn.Module,
+    family: Family,
+    layers: list[int],
+    training_items: list[Item],
+    validation_items: list[Item],
+    adapt: Callable[[torch.nn.Module, Family, list[int]], torch.nn.Module],
+    training: dict,
+    shortcuts: dict,
+    state_folder: str | Path,
+    adapter_folder: str | Path,
+) -> list[dict]:
+    """Train an adapter and save it, as it is at its best epoch, in `adapter_folder`.
 
-    layers: of the decoder, list of int. items, validation: lists of Item. training: epochs,
-    batch_size, by_length, learning_rate, warmup (share of the steps), weight_decay, seed.
-    shortcuts: few_logits and frozen_layers, as in config.yaml. work: folder of the state from
-    which an interrupted training goes on after its last epoch; it must be of this very training.
-    Returns the history (list of dict): epoch, loss, learning_rate and validation perplexity.
-    Raises FloatingPointError, naming the sample and the layer, if a loss or gradient is not
-    finite.
+    layers: of the decoder. adapt: a function (model, family, layers) that returns a PEFT model
+    whose trainable weights all lie in those layers. training: epochs, batch_size, by_length,
+    learning_rate, warmup (share of the steps), weight_decay, seed. shortcuts: few_logits and
+    frozen_layers, as in config.yaml. state_folder: holds the state from which an interrupted
+    training resumes after its last epoch; its state must be of the same training.
+    Returns the history, a dict an epoch: epoch, loss, learning_rate and validation perplexity.
+    Raises NotFiniteError, naming the sample and the layer, if a loss or a gradient is not finite.
     """
-    room = AdaptiveBatch(training["batch_size"], "training")
-    below = min(layers)
+    adaptive_batch = AdaptiveBatch(training["batch_size"], "training")
+    lowest = min(layers)
     if not shortcuts["frozen_layers"] or model.config.get_text_config().attention_dropout:
-        below = 0
-    if below:
-        items, validation = (
-            keep_states(model, family, part, below, room) for part in (items, validation)
+        lowest = 0
+    if lowest:
+        training_items, validation_items = (
+            add_hidden_states(model, family, items, lowest, adaptive_batch)
+            for items in (training_items, validation_items)
         )
     set_seed(training["seed"])
-    adapted = add_adapter(model, family, layers, lora)
-    steps = math.ceil(len(items) / training["batch_size"]) * training["epochs"]
+    adapted = adapt(model, family, layers)
+    steps = math.ceil(len(training_items) / training["batch_size"]) * training["epochs"]
     collate = Collator(family, shortcuts["few_logits"])
-    learner = _Learner(adapted, model, family, training, steps, collate)
-    state = Path(work) / "state.safetensors"
-    history, best = epochs.kept(state, learner.weights, learner.optimizer)
-    with handing_on(model, family, slice(below)):
+    trainer = _Trainer(adapted, model, family, training, steps, collate, adaptive_batch)
+    _check_layers(trainer.weights, family, layers)
+    state = Path(state_folder) / "state.safetensors"
+    history, best = load_state(state, trainer.weights, trainer.optimizer)
+    with skip_layers(model, family, slice(lowest)):
         for epoch in range(len(history), training["epochs"]):
-            loss = learner.learn(items, epoch, room)
-            perplexity = learner.judge(validation, room)
-            if best is None or perplexity < min(one["perplexity"] for one in history):
-                best = {name: weight.detach().clone() for name, weight in learner.weights.items()}
-            rate = learner.optimizer.param_groups[0]["lr"]
-            told = {"epoch": epoch + 1, "loss": loss, "learning_rate": rate}
-            history.append({**told, "perplexity": perplexity})
-            epochs.keep(state, history, learner.weights, best, learner.optimizer)
-    for name, weight in learner.weights.items():
+            loss = trainer.train_epoch(training_items, epoch)
+            perplexity = trainer.perplexity(validation_items)
+            if best is None or perplexity < min(entry["perplexity"] for entry in history):
+                best = {name: weight.detach().clone() for name, weight in trainer.weights.items()}
+            entry = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+                "perplexity": perplexity,
+            }
+            history.append(entry)
+            save_state(state, history, trainer.weights, best, trainer.optimizer)
+    for name, weight in trainer.weights.items():
         weight.data.copy_(best[name])
-    adapted.save_pretrained(adapter)
+    adapted.save_pretrained(adapter_folder)
     return history
 
 
-def seed_epoch(seed, epoch):
-    """Seed torch's generators for one epoch of a training, so that it needs none of the others."""
+def _check_layers(names, family, layers):
+    """Raise ValueError for a trainable weight outside of `layers`: the layers below may not run."""
+    pattern = rf".*\b{re.escape(family.decoder)}\.layers\.({'|'.join(map(str, layers))})\..*"
+    for name in names:
+        if not re.fullmatch(pattern, name):
+            raise ValueError(f"{name} is trainable, and is not in the decoder's layers {layers}")
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed torch's generators for one epoch, so that it does not depend on the earlier ones."""
     torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
 
 
-class _Learner:
-    """An adapter that learns; nothing is drawn but by its seed and the epoch's number.
+class _Trainer:
+    """Trains an adapter; all randomness follows from the seed and the epoch's number.
 
-    Not transformers' Trainer: its checkpoints are pickles, a batch that is too large ends it, and
-    it cannot say which sample is not finite.
+    It is not transformers' Trainer: that one's checkpoints are pickles, a batch that is too large
+    ends it, and it cannot say which sample is not finite.
     """
 
-    def __init__(self, adapted, model, family, training, steps, collate):
+    def __init__(self, adapted, model, family, training, steps, collate, adaptive_batch):
         self.adapted, self.model, self.family = adapted, model, family
-        self.training, self.collate = training, collate
-        named = adapted.named_parameters()
-        self.weights = {name: weight for name, weight in named if weight.requires_grad}
+        self.training, self.collate, self.adaptive_batch = training, collate, adaptive_batch
+        parameters = adapted.named_parameters()
+        self.weights = {name: weight for name, weight in parameters if weight.requires_grad}
         rate, decay = training["learning_rate"], training["weight_decay"]
         self.optimizer = torch.optim.AdamW(self.weights.values(), rate, weight_decay=decay)
         warmup = round(training["warmup"] * steps)
-        (self.rate,) = get_cosine_schedule_with_warmup(self.optimizer, warmup, steps).lr_lambdas
+        schedule = get_cosine_schedule_with_warmup(self.optimizer, warmup, steps)
+        (self.rate_factor,) = schedule.lr_lambdas
 
-    def learn(self, items, epoch, room):
+    def train_epoch(self, items, epoch):
         """One epoch over `items`; returns the mean loss of its batches."""
-        told = self.training
-        seed_epoch(told["seed"], epoch)
-        batches = drawn([*map(len, items)], told["batch_size"], told["by_length"])
+        training = self.training
+        seed_epoch(training["seed"], epoch)
+        lengths = [*map(len, items)]
+        batches = shuffled_batches(lengths, training["batch_size"], training["by_length"])
         self.adapted.train()
         losses = []
         for number, batch in enumerate(tqdm(batches, desc=f"epoch {epoch + 1}")):
+            factor = self.rate_factor(epoch * len(batches) + number)
             for group in self.optimizer.param_groups:
-                group["lr"] = told["learning_rate"] * self.rate(epoch * len(batches) + number)
-            losses.append(self._step([items[i] for i in batch], room))
+                group["lr"] = training["learning_rate"] * factor
+            losses.append(self._step([items[i] for i in batch]))
         return sum(losses) / len(losses)
 
-    def _step(self, batch, room):
+    def _step(self, batch):
+        """One step of the optimizer; returns the mean loss of the batch's tokens."""
         tokens = sum(len(item.sequence.ids) - item.sequence.start for item in batch)
 
-        def add(part):
-            if part[0] is batch[0]:  # the first part, or all anew with smaller ones
+        def accumulate(micro_batch):
+            # also the first one after a halving, which runs the batch from its beginning
+            if micro_batch[0] is batch[0]:
                 self.optimizer.zero_grad()
-            loss = self._losses(part)[0].sum() / tokens
+            loss = self._losses(micro_batch)[0].sum() / tokens
             loss.backward()
             return loss.item()
 
-        losses = room(add, batch)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), LARGEST_GRADIENT)
+        losses = self.adaptive_batch(accumulate, batch)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), MAX_GRADIENT_NORM)
         if not torch.isfinite(norm):
-            # finite ones can have a norm that is not
-            named = sorted(self.weights, key=lambda name: self.weights[name].grad.isfinite().all())
-            layer = re.search(r"\.layers\.(\d+)\.", named[0])[1]
+            # a norm can overflow although every gradient is finite: then the first layer is named
+            names = sorted(self.weights, key=lambda name: self.weights[name].grad.isfinite().all())
+            layer = re.search(r"\.layers\.(\d+)\.", names[0])[1]
             samples = ", ".join(str(item.sample_id) for item in batch)
             raise NotFiniteError(f"samples {samples}: the gradient in layer {layer} is not finite")
         self.optimizer.step()
         return sum(losses)
 
     @torch.no_grad()
-    def judge(self, items, room):
-        """Perplexity of `items`, equation (3)."""
+    def perplexity(self, items):
+        """Perplexity of `items`, equation (3): the mean is over items, not over tokens."""
         self.adapted.eval()
-        losses = []
-        for numbers in like_lengths([*map(len, items)], self.training["batch_size"]):
-            parts = room(self._losses, [items[i] for i in numbers])
-            losses += chain.from_iterable((loss / count).tolist() for loss, count in parts)
-        mean = np.mean(losses)
-        if mean > LARGEST_LOSS:
+        means = []
+        for batch in sorted_by_length([*map(len, items)], self.training["batch_size"]):
+            results = self.adaptive_batch(self._losses, [items[i] for i in batch])
+            means += chain.from_iterable((loss / count).tolist() for loss, count in results)
+        loss = np.mean(means)
+        if loss > MAX_LOSS:
             raise NotFiniteError(
-                f"a validation loss of {mean:.0f} has no perplexity; lower training.learning_rate"
+                f"a validation loss of {loss:.0f} has no perplexity; lower training.learning_rate"
             )
-        return math.exp(mean)
+        return math.exp(loss)
 
     def _losses(self, items):
-        inputs = on_device(self.collate(items), self.model.device)
+        inputs = move_to_device(self.collate(items), self.model.device)
         losses, counts = description_losses(self.adapted, self.family, inputs)
         if not torch.isfinite(losses).all():
-            worst = items[int((~torch.isfinite(losses)).nonzero()[0])]
-            inputs = on_device(self.collate([worst]), self.model.device)
+            item = items[int((~torch.isfinite(losses)).nonzero()[0])]
+            inputs = move_to_device(self.collate([item]), self.model.device)
             where = first_nonfinite_layer(
                 decoder_layers(self.model, self.family),
                 lambda: description_losses(self.adapted, self.family, inputs),
             )
-            raise NotFiniteError(f"sample {worst.sample_id}: the loss is not finite, {where}")
+            raise NotFiniteError(f"sample {item.sample_id}: the loss is not finite, {where}")
         return losses, counts

@@ -1,53 +1,62 @@
-"""An unfinished training on disk: all that it goes on with after its last whole epoch."""
+"""The state of an unfinished training on disk, from which it resumes after its last epoch."""
 
 import hashlib
 import json
 import os
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from headimpact.guards import UserError
 
 
-def keep(path, history, weights, best, optimizer):
-    """Write the state of a training, over an earlier one, whole or not at all.
+def save_state(
+    path: str | Path,
+    history: list[dict],
+    weights: dict[str, torch.Tensor],
+    best: dict[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write the state of a training, atomically, over an earlier one.
 
-    history: a dict an epoch. weights, best: {name: tensor}, now and at the best epoch. optimizer:
-    torch's, of those weights in their order.
+    history: a dict an epoch. weights, best: the trained weights, now and at the best epoch.
+    optimizer: of those weights, in their order.
     """
     tensors = {f"weights.{name}": value for name, value in weights.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"moments.{number}.{name}": value for name, value in moments.items()}
-    # no two names may share memory
+    # safetensors refuses tensors that share memory
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    told = json.dumps(history)
+    text = json.dumps(history)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        data = save(tensors, {"history": told, "digest": _digest(told, tensors)})
+        data = save(tensors, {"history": text, "digest": _digest(text, tensors)})
         partial.write_bytes(data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def kept(path, weights, optimizer):
-    """Go on from what `keep` wrote: fills `weights` and `optimizer`; returns history and best.
+def load_state(
+    path: str | Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[list[dict], dict[str, torch.Tensor] | None]:
+    """Resume from what `save_state` wrote: fills `weights` and `optimizer` in place.
 
-    Without such a file the history is empty, best None. Raises ValueError, naming the file and
-    the mend, if it is damaged.
+    Returns the history and the weights of the best epoch; an empty history and None if there is no
+    such file. Raises UserError if it is damaged.
     """
     if not Path(path).exists():
         return [], None
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
+            metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if told["digest"] != _digest(told["history"], tensors):
+        if metadata["digest"] != _digest(metadata["history"], tensors):
             raise UserError("its contents are not what was written")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -55,20 +64,20 @@ def kept(path, weights, optimizer):
         ) from error
     for name, weight in weights.items():
         weight.data.copy_(tensors[f"weights.{name}"])
-    state = {}
+    moments = {}
     for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        if part == "moments":
-            number, _, moment = rest.partition(".")
-            state.setdefault(int(number), {})[moment] = value
+        kind, _, key = name.partition(".")
+        if kind == "moments":
+            number, _, moment = key.partition(".")
+            moments.setdefault(int(number), {})[moment] = value
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return json.loads(told["history"]), {name: tensors[f"best.{name}"] for name in weights}
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return json.loads(metadata["history"]), {name: tensors[f"best.{name}"] for name in weights}
 
 
 def _digest(history, tensors):
-    found = hashlib.sha256(history.encode())
+    digest = hashlib.sha256(history.encode())
     for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
