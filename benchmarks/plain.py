@@ -183,7 +183,7 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
     """As headimpact.training.finetune.finetune, from (samples, objects) of each split."""
     data, judged = Described(family, *train), Described(family, *validation)
     set_seed(training["seed"])
-    adapted = add_adapter(model, family, layers, lora)
+    adapted = add_adapter(model, family, layers, **lora)
     trainer = PlainTrainer(
         family,
         folder,

@@ -84,7 +84,7 @@ def ours(study, work):
     seen = study.samples[study.samples["split"].isin(["train", "validation"])]
     computed = features.compute(model, family, study.folder, seen)
     *_, files = features.write(work / "features", computed)
-    adapt = partial(add_adapter, lora=LORA)
+    adapt = partial(add_adapter, **LORA)
     losses, adapters = {}, {"original": None}
     for name, layers in study.trained().items():
         model, family = study.model()

@@ -51,7 +51,7 @@ def costs(title, told, work):
     yield "features", measured, times
     *_, files = measured.result
     known, adapters = features.read(kept, files), {"original": None}
-    adapt = partial(add_adapter, lora=LORA)
+    adapt = partial(add_adapter, **LORA)
     training = {**TRAINING, "epochs": EPOCHS}
     for name, layers in setups_of(title, told.scale, family.layers).items():
         if layers is None:

@@ -51,7 +51,7 @@ def make_study(root):
 def train(items, folder, layers=(4, 9), training=TRAINING, model=None, lora=LORA):
     """History and adapter of a training whose state and adapter lie in `folder`."""
     model, family = model or random_model()
-    adapt = partial(add_adapter, lora=lora)
+    adapt = partial(add_adapter, **lora)
     arguments = (list(layers), items[:10], items[10:], adapt, training, SHORTCUTS)
     history = finetune(model, family, *arguments, folder / "epochs", folder / "adapter")
     return history, load_file(folder / "adapter/adapter_model.safetensors")

@@ -52,7 +52,7 @@ def test_an_answer_has_log_probabilities_over_the_whole_vocabulary(made, study):
 
 def test_an_adapter_and_separate_passes_change_nothing_else(made, study, tmp_path):
     model, family = made
-    adapted = add_adapter(copy.deepcopy(model), family, [3, 11], LORA)
+    adapted = add_adapter(copy.deepcopy(model), family, [3, 11], **LORA)
     torch.manual_seed(1)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:

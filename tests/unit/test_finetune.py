@@ -37,7 +37,7 @@ TRAINING = {
     "seed": 0,
 }
 SHORTCUTS = {"few_logits": True, "frozen_layers": True}
-ADD_LORA = partial(add_adapter, lora=LORA)
+ADD_LORA = partial(add_adapter, **LORA)
 
 
 def fresh(family):
@@ -86,7 +86,7 @@ def trained(request, tmp_path_factory):
 
 def test_only_q_k_v_of_the_chosen_layers_are_adapted(made):
     model, family = fresh(made[1])
-    adapted = add_adapter(model, family, [0, 11], LORA)
+    adapted = add_adapter(model, family, [0, 11], **LORA)
     expected = {
         f"{family.decoder}.layers.{layer}.self_attn.{name}"
         for layer in (0, 11)
@@ -101,7 +101,7 @@ def test_only_q_k_v_of_the_chosen_layers_are_adapted(made):
 def test_a_missing_target_is_refused():
     model, family = MAKERS["qwen2_vl"]()
     with pytest.raises(ValueError, match=r"lora\.targets"):
-        add_adapter(model, family, [0, 1], {**LORA, "targets": ["q_proj", "query"]})
+        add_adapter(model, family, [0, 1], **{**LORA, "targets": ["q_proj", "query"]})
 
 
 def test_frozen_weights_stay_bit_for_bit(trained):
@@ -243,7 +243,7 @@ def test_weights_outside_the_layers_are_refused(trained, tmp_path):
     model, family = fresh(trained[1])
 
     def adapt(model, family, layers):
-        return add_adapter(model, family, [*layers, 2], LORA)
+        return add_adapter(model, family, [*layers, 2], **LORA)
 
     arguments = (trained[3][:4], trained[3][:4], adapt, TRAINING, SHORTCUTS)
     with pytest.raises(ValueError, match=r"layers\.2\..* is trainable, and is not in"):

@@ -15,7 +15,7 @@ LORA = {"rank": 2, "alpha": 4, "dropout": 0.5, "targets": ["q_proj"]}
 def trained(tmp_path):
     """Folder and history of an adapter."""
     model, family = MAKERS["qwen2_vl"]()
-    add_adapter(model, family, [3], LORA).save_pretrained(tmp_path / "adapter")
+    add_adapter(model, family, [3], **LORA).save_pretrained(tmp_path / "adapter")
     record = {"adapter": adapter_digest(tmp_path / "adapter"), "layers": [3]}
     (tmp_path / "history.json").write_text(json.dumps(record))
     return tmp_path / "adapter", tmp_path / "history.json"
@@ -25,7 +25,7 @@ def test_a_loaded_adapter_has_the_saved_weights_and_can_be_unloaded(made, tmp_pa
     name = next(name for name, make in MAKERS.items() if type(make()[1]) is type(made[1]))
     model, family = MAKERS[name]()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    adapted = add_adapter(model, family, [3, 7], LORA)
+    adapted = add_adapter(model, family, [3, 7], **LORA)
     saved = {name: value for name, value in adapted.named_parameters() if "lora_" in name}
     for value in saved.values():
         torch.nn.init.normal_(value)

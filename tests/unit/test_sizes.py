@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headimpact import config
-from headimpact.models.load import FAMILIES, count_parameters, family_of
+from headimpact.models.load import count_parameters, family_class
 from headimpact.report.published import read
 from headimpact.training.lora import add_adapter
 
@@ -16,7 +16,7 @@ LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v
 
 def counts(configuration, layers):
     model, told = count_parameters(configuration)
-    adapted = add_adapter(model, family_of(model.config, configuration), layers, LORA)
+    adapted = add_adapter(model, family_class(model.config, configuration), layers, **LORA)
     trainable, total = adapted.get_nb_trainable_parameters()
     return told, total, trainable
 

@@ -11,7 +11,7 @@ import yaml
 from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study import documentation
-from headimpact.study.config import check_yaml, parse
+from headimpact.study.config import check_yaml, parse_config
 from headimpact.study.study import Run
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def study(**changes):
     """The study of BASE with other values for some of its keys."""
     config = copy.deepcopy(BASE)
     config["studies"]["s"].update(changes)
-    return parse(config).studies["s"]
+    return parse_config(config).studies["s"]
 
 
 def refused(place, key, **changes):
@@ -55,7 +55,7 @@ def refused(place, key, **changes):
 )
 def test_the_shipped_studies_are_valid(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = parse(yaml.safe_load(Path("config.yaml").read_bytes()))
+    config = parse_config(yaml.safe_load(Path("config.yaml").read_bytes()))
     assert config.study(name).runs()
 
 
@@ -165,7 +165,7 @@ def test_an_unknown_key_is_answered_with_the_known_ones():
 
 def test_a_default_study_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"^config\.yaml: default_study: "):
-        parse({**BASE, "default_study": "t"})
+        parse_config({**BASE, "default_study": "t"})
 
 
 CONFIG = {"model_type": "qwen2_vl", "text_config": {"num_hidden_layers": 3}}

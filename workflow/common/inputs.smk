@@ -78,11 +78,6 @@ def image_url(study, wildcards):
     return f"http://images.cocodataset.org/{dataset.subset}" if known else "images"
 
 
-@ask
-def annotator_of_splits(study, wildcards):
-    return {split: study.annotator.of_split(split) for split in SPLITS}
-
-
 def annotated(suffix):
     """An input function: the shards of all annotators of a study."""
     return ask(

@@ -6,10 +6,10 @@ from shutil import which
 from pydantic import BaseModel
 
 from headimpact import checkpoints, code_version, registry
-from headimpact.study.config import parse
+from headimpact.study.config import parse_config
 
 try:
-    CONFIG = parse(config)
+    CONFIG = parse_config(config)
 except UserError as error:
     stop(error)
 

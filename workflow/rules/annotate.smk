@@ -59,7 +59,7 @@ rule samples:
         runtime=10,
     params:
         sampling=setting("sampling"),
-        annotators=annotator_of_splits,
+        annotators=setting("annotator", "of_splits"),
         min_confidence=setting("annotator", "min_confidence"),
         code=code("samples"),
     script:

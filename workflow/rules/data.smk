@@ -62,7 +62,7 @@ rule images:
         runtime=10,
     params:
         folder=images_folder,
-        annotators=annotator_of_splits,
+        annotators=setting("annotator", "of_splits"),
         images=setting("sampling", "images"),
         spare=setting("sampling", "spare"),
         seed=setting("sampling", "seed"),

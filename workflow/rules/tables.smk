@@ -30,7 +30,7 @@ rule parameters:
         runtime=10,
     params:
         models=counted_models,
-        count=ask(lambda study, wildcards: study.counted_layers),
+        layers=ask(lambda study, wildcards: study.counted_layers),
         method=ask(lambda study, wildcards: study.method_of(study.counted_setup).as_data()),
         code=code("parameters", all_model_families, counted_method_entry),
     script:

@@ -40,7 +40,7 @@ with job(snakemake) as job:
         layers,
         items["train"],
         items["validation"],
-        partial(method, options=params.method["options"]),
+        partial(method, **params.method["options"]),
         params.training,
         {"few_logits": params.few_logits, "frozen_layers": params.frozen_layers},
         state,

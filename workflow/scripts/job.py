@@ -50,9 +50,9 @@ class Job:
     @cached_property
     def config(self):
         """The configuration, for values that change no result, and so are no params."""
-        from headimpact.study.config import parse
+        from headimpact.study.config import parse_config
 
-        return parse(self._config)
+        return parse_config(self._config)
 
     @property
     def study(self):

@@ -16,7 +16,7 @@ with job(snakemake) as job:
             source, _ = open_checkpoint(entry, record)
         model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
-        layers = range(params.count or counts["layers"])
+        layers = range(params.layers or counts["layers"])
         adapted = method(
             model, family_class(model.config, source), layers, params.method["options"]
         )

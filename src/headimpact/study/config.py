@@ -98,7 +98,7 @@ def check_yaml(content: bytes) -> None:
             pending += value
 
 
-def parse(tree: dict) -> Config:
+def parse_config(tree: dict) -> Config:
     """The configuration as typed objects; raises UserError, one line with the key and the fix."""
     try:
         config = Config.model_validate(tree)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, create_model, model_validator
 
 from headimpact import registry
+from headimpact.artifacts import SPLITS
 from headimpact.study.base import Keys, Positive, Seed, Several, Share, Text, WithOptions, error_at
 
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")  # as resources/published has them
@@ -85,9 +86,10 @@ class Annotator(WithOptions):
         """Options that name a checkpoint, with the model types that it may be of."""
         return {k: v for n in self.used for k, v in registry.ANNOTATORS[n].checkpoints.items()}
 
-    def of_split(self, split: str) -> str:
-        """The annotator of a split."""
-        return (self.impact or self.name) if split == "impact" else self.name
+    @property
+    def of_splits(self) -> dict[str, str]:
+        """The annotator of each split."""
+        return {split: (split == "impact" and self.impact) or self.name for split in SPLITS}
 
 
 class Proportions(Keys):

@@ -14,30 +14,36 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def add_adapter(
-    model: torch.nn.Module, family: Family, layers: list[int], lora: dict
+    model: torch.nn.Module,
+    family: Family,
+    layers: list[int],
+    *,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    targets: list[str],
 ) -> torch.nn.Module:
     """`model` as a PEFT model with LoRA on the attention projections of these decoder layers.
 
-    lora: rank, alpha, dropout and targets (names of projections, as in config.yaml). Raises
-    UserError unless exactly those modules are adapted.
+    targets: names of projections. Raises UserError unless exactly those modules are adapted.
     """
     from peft import LoraConfig, get_peft_model  # its import takes two seconds
 
-    names = "|".join(map(re.escape, lora["targets"]))
+    names = "|".join(map(re.escape, targets))
     numbers = "|".join(str(layer) for layer in layers)
     # the full path: the vision tower's layers have the same numbers and projections
     pattern = rf"{re.escape(family.decoder)}\.layers\.({numbers})\.self_attn\.({names})"
     config = LoraConfig(
-        r=lora["rank"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
         bias="none",
         target_modules=pattern,
     )
     adapted = get_peft_model(model, config)
-    count, expected = len(adapted.targeted_module_names), len(layers) * len(lora["targets"])
+    count, expected = len(adapted.targeted_module_names), len(layers) * len(targets)
     if count != expected:
-        raise UserError(f"LoRA met {count} modules, not {expected}; check lora.targets")
+        raise UserError(f"LoRA met {count} modules, not {expected}; check methods: targets")
     return adapted
 
 
