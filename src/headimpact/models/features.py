@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from headimpact.digest import sha256
+from headimpact.artifacts import file_sha256
 from headimpact.guards import UserError
 
 TOGETHER = 64  # images a file: what is held in memory at once
@@ -60,7 +60,7 @@ def write(folder, computed):
             path = folder / f"{images}.safetensors"
             save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in several}, path)
             images, size = images + len(several), size + path.stat().st_size
-            files[path.name] = sha256(path)
+            files[path.name] = file_sha256(path)
     return images, size, files
 
 
@@ -72,7 +72,7 @@ def read(folder, files):
     """
     found = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
-        if sha256(path) != files.get(path.name):
+        if file_sha256(path) != files.get(path.name):
             raise UserError(f"{path}: not as it was kept; delete it and run again")
         with safe_open(path, framework="pt") as file:
             found.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
