@@ -1,126 +1,115 @@
-"""What a script's code means, as a number: comments, docstrings, layout and unused code aside."""
+"""Hash of the code that a script can reach, with the versions of the packages that it imports."""
 
-import ast
 import hashlib
-from dataclasses import dataclass
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-DISTRIBUTIONS = {"PIL": "pillow"}  # where it is not called as what is imported
-ASIDE = ("headimpact.fetch.", "tqdm")  # how a file came here and progress bars decide no result
+from headimpact.artifacts import PACKAGES, TABLES
+from headimpact.guards import UserError
+from headimpact.syntax import parse_file
+
+SOURCE = Path(__file__).parents[1]  # The folder that holds the package headimpact.
+# The packages that decide results, {name in an import: name of the distribution}.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    **{name: name for name in PACKAGES},
+    **{name: name for name in ("matplotlib", "pycocotools", "safetensors", "tokenizers")},
+}
+# The part of these in a result arrives as params of its rule, or as the columns of a table; how a
+# file was downloaded decides no result.
+NOT_FOLLOWED = tuple(
+    f"headimpact.{name}." for name in ("study", "config", "artifacts", "registry", "fetch")
+)
 
 
-def fingerprint(script, versions):
-    """Hash (str) of a script and of each definition of headimpact that it reaches.
+@cache
+def installed_version(distribution: str) -> str:
+    """The public version of an installed package: 2.13.0 for 2.13.0+cpu."""
+    try:
+        return importlib.metadata.version(distribution).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
-    script: its path. versions: {distribution: version}; those count whose packages are imported
-    under a name that is reached. Nothing is imported for it. A module of headimpact that is used
-    otherwise than by `module.name` counts as a whole.
+
+def pinned_versions(path: str | Path) -> Callable[[str], str]:
+    """A function from a package to the version that the conda environment file `path` pins."""
+    import yaml
+
+    pins = {}
+    for entry in yaml.safe_load(Path(path).read_bytes())["dependencies"]:
+        for requirement in entry.get("pip", []) if isinstance(entry, dict) else [entry]:
+            name, _, version = requirement.replace("==", "=").partition("=")
+            pins[name.strip().lower().replace("_", "-")] = version.strip()
+    return lambda distribution: pins.get(distribution, "not pinned")
+
+
+def code_version(
+    script: str | Path,
+    modules: Iterable[str] = (),
+    versions: Callable[[str], str] = installed_version,
+) -> str:
+    """Hash of a script and of all that it imports, wherever in a file the import stands.
+
+    Modules of headimpact and files beside the script count as a whole, with their own imports,
+    but for docstrings, comments and layout; those of NOT_FOLLOWED do not count. Of other packages
+    the versions of DISTRIBUTIONS count. The columns of a table count if the script holds the name
+    of its kind, or a module gives it to a function of artifacts; not if a module gives it to a
+    function of another module, which passes it on.
+
+    modules: further modules of headimpact, which the script imports by name when it runs.
+    versions: a function from a package to its version. Raises UserError, with file and line, for
+    a file that is not valid Python, and for an entry of `modules` that does not exist.
     """
-    reached, todo = {}, [(_module(Path(script)), None)]
-    while todo:
-        module, name = todo.pop()
-        key = f"{module.name}:{name}"
-        if key in reached:
+    script = Path(script)
+    hashes, kinds, packages = {}, set(), set()
+    files = [("", str(script))]
+    for module in modules:
+        followed = _module_files(module, str(SOURCE))
+        if module not in dict(followed) and not f"{module}.".startswith(NOT_FOLLOWED):
+            raise UserError(f"{script}: no module {module} to follow; correct its name")
+        files += followed
+    while files:
+        module, path = files.pop()
+        if module in hashes:
             continue
-        reached[key], inside, outside = _meaning(module, name)
-        todo += inside
-        for package in outside:
-            distribution = DISTRIBUTIONS.get(package, package.replace("_", "-"))
-            if distribution in versions:
-                reached[distribution] = versions[distribution]
-    return hashlib.sha256(repr(sorted(reached.items())).encode()).hexdigest()[:16]
+        code = parse_file(path, Path(path).read_bytes())
+        hashes[module] = code.hash
+        kinds |= code.kinds if module else code.texts & TABLES.keys()
+        package = module.split(".") if path.endswith("__init__.py") else module.split(".")[:-1]
+        for level, name in code.imports:
+            # One dot is the module's own package, each further dot the parent of that.
+            parents = package[: max(0, len(package) + 1 - level)] if level else []
+            dotted = ".".join(filter(None, [*parents, name]))
+            root = dotted.partition(".")[0]
+            if root in DISTRIBUTIONS:
+                packages.add(DISTRIBUTIONS[root])
+            files += _module_files(dotted, str(SOURCE if root == "headimpact" else script.parent))
+    record = (
+        sorted((name, value) for name, value in hashes.items() if value),
+        sorted((kind, tuple(TABLES[kind].items())) for kind in kinds),
+        sorted((package, versions(package)) for package in packages),
+    )
+    return hashlib.sha256(repr(record).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, eq=False)
-class _Module:
-    name: str  # its path below the package, or the script's name
-    definitions: dict  # name: the statements that bind it
-    imports: dict  # name: what it stands for, dotted
-    rest: list  # statements that bind nothing, run for whoever reaches the module
+def _module_files(dotted: str, folder: str) -> list[tuple[str, str]]:
+    """The files that `import dotted` runs, as (module, path): those of its packages, then its own.
 
-
-@cache
-def _module(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    module = _Module(str(name), {}, {}, [])
-    for statement in tree.body:
-        names = _bound(statement)
-        for name in names:
-            module.definitions.setdefault(name, []).append(statement)
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            module.imports.update(_imported(statement))
-        elif not names:
-            module.rest.append(statement)
-    return module
-
-
-def _bound(statement):
-    """The names that a statement of a module defines."""
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return [statement.name]
-    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
-        return [node.id for node in names if isinstance(node.ctx, ast.Store)]
-    return []
-
-
-def _imported(statement):
-    if isinstance(statement, ast.Import):
-        return {a.asname or a.name.split(".")[0]: a.name for a in statement.names}
-    return {a.asname or a.name: f"{statement.module}.{a.name}" for a in statement.names}
-
-
-@cache
-def _meaning(module, name):
-    """What a name of a module, or for None all of it, means: text, and what that uses.
-
-    Returns (text, [(module, name)] of headimpact, the packages of others).
+    Only modules below `folder`. A star at the end stands for all modules of a package.
     """
-    if name in module.imports:  # handed on
-        inside, outside = _used(module.imports[name], [])
-        return module.imports[name], inside, outside
-    if name is None:
-        statements = [one for several in module.definitions.values() for one in several]
-    else:
-        statements = module.definitions[name]
-    statements = [*statements, *module.rest]
-    nodes = [node for statement in statements for node in ast.walk(statement)]
-    imports = dict(module.imports)
-    for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            imports.update(_imported(node))
-    names = [node.id for node in nodes if isinstance(node, ast.Name)]
-    attributes = [
-        (node.value.id, node.attr)
-        for node in nodes
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    ]
-    text = [ast.dump(statement) for statement in statements]
-    found, packages = [(module, used) for used in names if used in module.definitions], set()
-    for used in sorted(imports.keys() & set(names)):
-        told = [attribute for owner, attribute in attributes if owner == used]
-        inside, outside = _used(imports[used], told if len(told) == names.count(used) else [])
-        text.append(f"{used} = {imports[used]}")
-        found += inside
-        packages |= outside
-    return "\n".join(text), found, packages
-
-
-def _used(dotted, attributes):
-    """What an imported name stands for, of which alone these attributes are used (all if none)."""
-    if dotted.startswith(ASIDE):
-        return [], set()
-    if not dotted.startswith("headimpact."):
-        return [], {dotted.split(".")[0]}
-    parts = dotted.split(".")[1:]
-    path = ROOT.joinpath(*parts).with_suffix(".py")
-    if path.is_file():
-        return [(_module(path), attribute) for attribute in attributes or [None]], set()
-    return [(_module(ROOT.joinpath(*parts[:-1]).with_suffix(".py")), parts[-1])], set()
+    files, parts = [], dotted.split(".")
+    for end, part in enumerate(parts, 1):
+        module, base = ".".join(parts[:end]), os.path.join(folder, *parts[:end])
+        if f"{module}.".startswith(NOT_FOLLOWED):
+            break
+        if part == "*":
+            names = sorted({path.stem for path in Path(base).parent.glob("*")})
+            files += [f for n in names for f in _module_files(".".join([*parts[:-1], n]), folder)]
+        for path in (os.path.join(base, "__init__.py"), f"{base}.py"):
+            if os.path.isfile(path):
+                files.append((module, path))
+                break
+    return files

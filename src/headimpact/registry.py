@@ -237,6 +237,6 @@ def options(entry: Entry, values: Mapping) -> dict:
     return resolved
 
 
-def family_of(model_type: str) -> str | None:
+def family_of(model_type: str | None) -> str | None:
     """The family that reads checkpoints of a `model_type`, as config.json has it."""
     return next((n for n, entry in FAMILIES.items() if model_type in entry.model_types), None)

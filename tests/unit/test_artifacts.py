@@ -1,26 +1,17 @@
 """The tables between rules: what is written, what is accepted, and what is refused by name."""
 
 import json
-import struct
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tables import SCORES, TOKENS, refused
 
 from headimpact import artifacts
 from headimpact.guards import UserError
 
-TOKENS = [
-    {"object_id": 1, "tiles": 1, "rows": 2, "columns": 1, "coverage": [0.5, 0.25]},
-    {"object_id": 300, "tiles": 1, "rows": 2, "columns": 1, "coverage": [1.0, 0.0]},
-]
-SCORES = [
-    {"score": "s", "layer": 0, "head": 3, "value": 0.5, "standard_error": 0.125, "n": 9},
-    {"score": "s", "layer": 1, "head": 4, "value": 0.25, "standard_error": None, "n": 9},
-    {"score": "t", "layer": 2, "head": None, "value": 0.75, "standard_error": 0.5, "n": 7},
-]
 DROPPED = [{"image_id": 4, "file_name": "a/b.jpg", "reason": "size differs"}]
 IMAGES = [
     {
@@ -48,15 +39,6 @@ def records(table):
         }
         for row in table.to_dict("records")
     ]
-
-
-def refused(path, kind, message):
-    """Reading raises UserError, one line that begins with the file, holds `message`, and a fix."""
-    with pytest.raises(UserError) as error:
-        artifacts.read(path, kind)
-    text = str(error.value)
-    assert text.startswith(f"{path}: ") and message in text and "\n" not in text, text
-    assert "; " in text, text
 
 
 @pytest.mark.parametrize(
@@ -108,93 +90,6 @@ def test_values_that_a_table_does_not_admit_are_not_written(path, changes, messa
 def test_a_row_without_a_column_is_not_written(path):
     with pytest.raises(UserError, match="column head is missing in this table of scores"):
         artifacts.write(path, "scores", [{"score": "s", "layer": 0}])
-
-
-@pytest.mark.parametrize(("kind", "rows"), [("tokens", TOKENS), ("scores", SCORES)])
-def test_no_flipped_bit_changes_values_silently(path, kind, rows):
-    """A bit of every byte of the pages, and of every third of the footer: equal, or an error."""
-    artifacts.write(path, kind, rows, seed=4)
-    content = path.read_bytes()
-    expected = artifacts.read(path, kind)
-    footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
-    errors = 0
-    for position in (*range(footer), *range(footer, len(content), 3)):
-        changed = bytearray(content)
-        changed[position] ^= 1 << (position * 5 % 8)
-        path.write_bytes(changed)
-        try:
-            table = artifacts.read(path, kind)
-        except UserError as error:
-            text = str(error)
-            assert text.startswith(f"{path}: ") and "run again" in text and "\n" not in text
-            errors += position < footer
-        else:
-            pd.testing.assert_frame_equal(table, expected)
-    assert errors > 0.6 * footer  # Most of the others are in statistics.
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
-        # the rows of the file, and a column's type (Null for Int), in the footer's encoding
-        (b"\x16\x06\x19", b"\x16\x04\x19", "two counts of its rows"),
-        (b"\x04head% L\xac\x13\x10", b"\x04head% L\xbc\x13\x10", "another count of its nulls"),
-    ],
-)
-def test_a_footer_that_contradicts_itself_is_refused(path, before, after, message):
-    artifacts.write(path, "scores", SCORES)
-    content = path.read_bytes()
-    assert content.count(before) >= 1
-    path.write_bytes(content.replace(before, after, 1))
-    refused(path, "scores", message)
-
-
-def test_a_damaged_page_is_named_with_its_column(path):
-    row = {"object_id": 1, "layer": 0, "head": 3}
-    noise = [{**row, "attended": np.random.default_rng(0).bytes(1 << 18)} for _ in range(3)]
-    artifacts.write(path, "attention", noise)
-    content = path.read_bytes()
-    assert artifacts.read(path, "attention")["attended"].tolist() == [r["attended"] for r in noise]
-    for position in (len(content) // 3, len(content) // 2, len(content) - (1 << 14)):
-        changed = bytearray(content)
-        changed[position] ^= 1
-        path.write_bytes(changed)
-        refused(path, "attention", "damaged (column attended: ")
-        with pytest.raises(UserError, match=r"damaged .column attended: .*run again"):
-            artifacts.check_pages(path)
-
-
-def test_a_cut_or_lengthened_file_is_refused(path):
-    artifacts.write(path, "scores", SCORES)
-    content = path.read_bytes()
-    for end in range(1, len(content), 7):
-        path.write_bytes(content[:end])
-        refused(path, "scores", "delete it and run again")
-    path.write_bytes(content + b"0")
-    refused(path, "scores", "delete it and run again")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty file; delete it and run again"),
-        (b"<html>no such page</html>", "not a parquet file; delete it and run again"),
-        (b"PAR1", "damaged ("),
-        (b"PAR1\xff\xff\xff\xffPAR1", "damaged ("),
-    ],
-)
-def test_a_file_that_is_not_parquet_is_refused(path, content, message):
-    path.write_bytes(content)
-    refused(path, "scores", message)
-    with pytest.raises(UserError, match="run again"):
-        artifacts.provenance(path)
-
-
-def test_a_missing_file_is_named(path):
-    refused(path, "scores", "no such file; correct the path")
-    for function in (artifacts.provenance, artifacts.check_pages):
-        with pytest.raises(UserError, match="no such file"):
-            function(path)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import copy
 import json
 import os
 import resource
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
@@ -22,9 +22,9 @@ from pycocotools import mask as coco_mask
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from headimpact import artifacts
 from headimpact.annotate import instances as by_instances
 from headimpact.annotate import release as by_release
-from headimpact.artifacts import SCHEMAS
 from headimpact.config import check_study, check_tree, check_yaml, one_line, setup_runs
 from headimpact.dataset import captions, scenes
 from headimpact.dataset.coco import CocoFolder
@@ -159,9 +159,9 @@ def instead(path, content):
 
 
 def fits(kind, table):
-    """A table that an artifact of this kind can hold."""
-    schema = SCHEMAS[kind]
-    pa.Table.from_pandas(table[schema.names], schema, preserve_index=False)
+    """A table of this kind can be written."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts.write(Path(folder, "table"), kind, table[artifacts.columns(kind)])
 
 
 def read_coco(folder):

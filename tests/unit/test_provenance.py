@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pandas as pd
 import pytest
 
 from headimpact import artifacts
@@ -22,8 +23,8 @@ def folder(tmp_path, request):
     artifacts.write(tmp_path / "samples.parquet", "samples", samples, code="s")
     row = {"object_id": 1, "layer": 0, "head": 0, "attended": b"1"}
     for shard in range(2):
-        path = tmp_path / f"qwen/attended/{shard}.parquet"
-        artifacts.write(path, "attended", [row], model=MODEL, code=f"a{shard}")
+        path = tmp_path / f"qwen/attention/{shard}.parquet"
+        artifacts.write(path, "attention", [row], model=MODEL, code=f"a{shard}")
     (tmp_path / "table1.csv").write_text("a\n1\n")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/table1.csv").write_text("no result")
@@ -46,10 +47,10 @@ def test_everything_that_a_result_rests_on_is_told(folder):
         "qwen.attention.0": {"seconds": 4.5, "peak_mb": 400.25},
         "table1": {"seconds": 0.1, "peak_mb": None},
     }
-    assert told["code"]["qwen/attended/1.parquet"] == "a1"
+    assert told["code"]["qwen/attention/1.parquet"] == "a1"
     assert told["files"]["table1.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
     assert set(told["files"]) == {"table1.csv", "samples.parquet"} | {
-        f"qwen/attended/{shard}.parquet" for shard in range(2)
+        f"qwen/attention/{shard}.parquet" for shard in range(2)
     }
     assert told["damaged"] == {}
 
@@ -61,12 +62,34 @@ def test_two_versions_are_both_told(folder, monkeypatch):
     assert len(versions["torch"]) == 2 and versions["torch"][1] == "torch 0"
 
 
-@pytest.mark.parametrize("name", ["samples.parquet", "qwen/attended/0.parquet"])
-def test_a_damaged_file_is_told_and_the_rest_all_the_same(folder, name):
-    (folder / name).write_bytes(b"nothing")
+def no_parquet(content):
+    return b"nothing"
+
+
+def one_bit(content):
+    """A flipped bit in the first page."""
+    return content[:40] + bytes([content[40] ^ 1]) + content[41:]
+
+
+@pytest.mark.parametrize("damage", [no_parquet, one_bit])
+@pytest.mark.parametrize("name", ["samples.parquet", "qwen/attention/0.parquet"])
+def test_a_damaged_file_is_named_and_the_others_are_reported(folder, name, damage):
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
     told = gather(folder, STUDY, {})
     assert list(told["damaged"]) == [name] and "run again" in told["damaged"][name]
-    assert told["code"]["qwen/attended/1.parquet"] == "a1"
+    assert told["code"]["qwen/attention/1.parquet"] == "a1"
+
+
+def test_a_table_that_another_program_wrote_has_no_record_and_no_hashes(folder):
+    path = folder / "samples.parquet"
+    pd.read_parquet(path).assign(sha256=[None, "b"]).to_parquet(path)
+    report = gather(folder, STUDY, {})
+    assert report["damaged"] == {} and "samples.parquet" not in report["code"]
+    assert report["data"] == {
+        "downloads": {},
+        "images": 2,
+        "sha256": hashlib.sha256(b"b").hexdigest(),
+    }
 
 
 def test_a_study_of_which_nothing_is_there_yet(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from headimpact.dataset.coco import FORMATS, within
+from headimpact.dataset.coco import within
+from headimpact.dataset.decoding import FORMATS
 from headimpact.guards import UserError
 
 

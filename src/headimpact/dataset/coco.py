@@ -1,44 +1,44 @@
-"""A folder in COCO's own layout: its captions, its instances, its images."""
+"""A dataset in COCO's layout: its captions, its instances, its images."""
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
-from PIL import ExifTags, Image
+from PIL import Image
+from tqdm import tqdm
 
+from headimpact.artifacts import file_sha256
+from headimpact.dataset.decoding import decode_image
 from headimpact.guards import UserError
 
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
-FORMATS = ("JPEG", "PNG", "WEBP")
-TURNS = {  # what undoes a camera's turn, by its EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# a backslash, NUL, a line's end, half a letter
+# Characters that no file name may hold: a backslash, control characters, half a surrogate pair.
 NO_NAME = re.compile("[\\\\\x00-\x1f\ud800-\udfff]")
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold it, UTF-8 cannot.
 
 
 class CocoFolder:
     """`{root}/annotations/captions_{subset}.json`, instances beside it, and `{root}/{subset}/`.
 
-    images: the images' folder, if it is another. upright: turn an image as its camera's note
-    (EXIF) says; COCO's own annotations refer to images as they are stored. All methods raise
-    ValueError, one line that names the file and the mend, for what is not as COCO has it.
+    images: the images' folder, if it is another. upright: rotate an image as its EXIF orientation
+    says; COCO's own annotations refer to images as they are stored. All methods raise UserError,
+    one line with the file and the fix, for what does not follow COCO's layout.
     """
 
-    def __init__(self, root, subset, images=None, upright=False):
+    def __init__(
+        self,
+        root: str | Path,
+        subset: str,
+        images: str | Path | None = None,
+        upright: bool = False,
+    ):
         self.root, self.subset, self.upright = Path(root), subset, upright
         self.images_folder = Path(images) if images else self.root / subset
 
-    def check(self, kinds=("captions", "instances")):
-        """Raise ValueError if the folder or one of its files is not there; reads none of them."""
+    def check(self, kinds: Iterable[str] = ("captions", "instances")) -> None:
+        """Raise UserError if a folder or an annotation file is missing; reads no file."""
         if not self.root.is_dir():
             raise UserError(
                 f"dataset.root: no folder {self.root}; name one that holds annotations/ "
@@ -55,21 +55,21 @@ class CocoFolder:
                     f"correct dataset.subset"
                 )
 
-    def check_images(self):
-        """Raise ValueError unless every image with a caption is there; opens none of them."""
+    def check_images(self) -> None:
+        """Raise UserError if the file of an image with a caption is missing; opens no image."""
         names = self.captions()["file_name"].unique()
         missing = [name for name in names if not (self.images_folder / name).is_file()]
         if missing:
             raise UserError(
                 f"{self.images_folder}: {len(missing)} of {len(names)} images are missing, "
-                f"{missing[0]} first; get them anew"
+                f"{missing[0]} first; download them again"
             )
 
-    def image_count(self):
-        """How many images have a caption."""
+    def image_count(self) -> int:
+        """The number of images that have a caption."""
         return self.captions()["image_id"].nunique()
 
-    def captions(self):
+    def captions(self) -> pd.DataFrame:
         """A row a caption: image_id, file_name, width, height, caption_id, caption."""
         content = self._read("captions")
         images = self._images(content, "captions")
@@ -90,7 +90,7 @@ class CocoFolder:
         columns = ["image_id", "file_name", "width", "height", "caption_id", "caption"]
         return pd.DataFrame(rows, columns=columns)
 
-    def instances(self):
+    def instances(self) -> pd.DataFrame:
         """A row an instance: image_id, height, width, category, description, segmentation, iscrowd.
 
         category: its name. description: the instance's own, or None. segmentation: as in the
@@ -110,7 +110,7 @@ class CocoFolder:
             if entry["category_id"] not in names:
                 raise UserError(
                     f"{self._annotation_file('instances')}: no category {entry['category_id']}; "
-                    f"get the file anew"
+                    f"download the file again"
                 )
             image = images[entry["image_id"]]
             description = entry.get("description")
@@ -129,82 +129,95 @@ class CocoFolder:
             *("image_id", "height", "width", "category", "description"),
             *("segmentation", "iscrowd"),
         ]
-        return pd.DataFrame(rows, columns=columns, dtype=object)  # keeps None, which else is NaN
+        return pd.DataFrame(rows, columns=columns, dtype=object)  # keeps None, not NaN
 
-    def image(self, file_name):
+    def image(self, file_name: str) -> Image.Image:
         """The image, fully decoded, as RGB."""
-        path = self.images_folder / within(file_name, self.images_folder)
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                # not by ImageOps.exif_transpose: it also writes odd EXIF anew, and fails
-                turn = image.getexif().get(ExifTags.Base.Orientation) if self.upright else None
-                return _as_rgb(image.transpose(TURNS[turn]) if turn in TURNS else image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: not a readable image ({error}); get it anew") from error
+        return decode_image(self._image_path(file_name), self.upright)
 
-    def _annotation_file(self, kind):
+    def file_hashes(self, file_names: Iterable[str]) -> list[str | None]:
+        """SHA-256 of each image file, hexadecimal; None for a file that does not exist."""
+        paths = [self._image_path(name) for name in file_names]
+        return [
+            file_sha256(path) if path.is_file() else None
+            for path in tqdm(paths, desc="files", unit="image")
+        ]
+
+    def check_unchanged(self, images: pd.DataFrame) -> None:
+        """Raise UserError if an image file differs from the one that the study was drawn from.
+
+        images: a table of kind "images" or "samples".
+        """
+        hashes = self.file_hashes(images["file_name"])
+        for row, current in zip(images.itertuples(), hashes, strict=True):
+            recorded = row.sha256 if isinstance(row.sha256, str) else None  # pandas: NaN for null
+            if current == recorded:
+                continue
+            redraw = "delete the study's images.parquet and run again"
+            path = self._image_path(row.file_name)
+            if current is None:
+                raise UserError(f"{path}: missing; download it again, or {redraw}")
+            if recorded is None:
+                raise UserError(
+                    f"{path}: was missing when the study was drawn; remove it, or {redraw}"
+                )
+            raise UserError(
+                f"{path}: not the file that the study was drawn from; download that again, or "
+                f"{redraw}"
+            )
+
+    def _image_path(self, file_name: str) -> Path:
+        return self.images_folder / within(file_name, self.images_folder)
+
+    def _annotation_file(self, kind: str) -> Path:
         return self.root / "annotations" / f"{kind}_{self.subset}.json"
 
-    def _read(self, kind):
+    def _read(self, kind: str) -> dict:
         path = self._annotation_file(kind)
         try:
             content = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path}: not readable as JSON ({error}); get it anew") from error
+            raise UserError(f"{path}: not readable as JSON ({error}); download it again") from error
         if not isinstance(content, dict):
-            raise UserError(f"{path}: not an annotation file of COCO; get it anew")
+            raise UserError(f"{path}: not an annotation file of COCO; download it again")
         return content
 
-    def _entries(self, content, kind, part, keys):
-        """The list content[part], each entry with these keys of these types."""
-        entries = content.get(part)
+    def _entries(self, content: dict, kind: str, part: str, keys: dict[str, type]) -> list[dict]:
+        """The list content[part]; UserError unless each entry has these keys of these types."""
+        path, entries = self._annotation_file(kind), content.get(part)
         if not isinstance(entries, list):
-            raise UserError(f"{self._annotation_file(kind)}: no list of {part}; get it anew")
+            raise UserError(f"{path}: no list of {part}; download it again")
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                raise UserError(
-                    f"{self._annotation_file(kind)}: {part}[{number}] is no object; get it anew"
-                )
+                raise UserError(f"{path}: {part}[{number}] is no object; download it again")
             for key, expected in keys.items():
-                value = entry.get(key)
-                if not _fits(value, expected):
+                if not _fits(entry.get(key), expected):
+                    type_name = "a whole number from 0" if expected is int else "text"
                     raise UserError(
-                        f"{self._annotation_file(kind)}: {part}[{number}].{key} is not "
-                        f"{'a whole number from 0' if expected is int else 'text'}; get it anew"
+                        f"{path}: {part}[{number}].{key} is not {type_name}; download it again"
                     )
         return entries
 
-    def _images(self, content, kind):
-        images = {
-            entry["id"]: entry for entry in self._entries(content, kind, "images", IMAGE_KEYS)
-        }
+    def _images(self, content: dict, kind: str) -> dict[int, dict]:
+        path, entries = (
+            self._annotation_file(kind),
+            self._entries(content, kind, "images", IMAGE_KEYS),
+        )
+        images = {entry["id"]: entry for entry in entries}
         for entry in images.values():
             try:
                 within(entry["file_name"], self.images_folder)
             except ValueError as error:
-                raise UserError(f"{self._annotation_file(kind)}: {error}; get it anew") from error
+                raise UserError(f"{path}: {error}; download it again") from error
             if not (0 < entry["width"] < 1 << 16 and 0 < entry["height"] < 1 << 16):
-                raise UserError(
-                    f"{self._annotation_file(kind)}: image {entry['id']} has no size; get it anew"
-                )
+                raise UserError(f"{path}: image {entry['id']} has no size; download it again")
         return images
 
 
-def _as_rgb(image):
-    """An image as RGB: 16 bits as 8, what is transparent on white."""
-    if image.mode.startswith("I"):
-        image = image.point(lambda value: value / 256).convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+def within(file_name: str, folder: str | Path) -> PurePosixPath:
+    """`file_name` as a path below `folder`; UserError if it leads out of it or is no file name.
 
-
-def within(file_name, folder):
-    """`file_name` if it names a file below `folder`; ValueError if it would leave it.
-
-    A link that lies in the folder is followed, as its owner put it there.
+    A link in the folder is followed, since the folder's owner put it there.
     """
     path = PurePosixPath(file_name)
     leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive
@@ -213,7 +226,7 @@ def within(file_name, folder):
     return path
 
 
-def _fits(value, expected):
+def _fits(value: object, expected: type) -> bool:
     """Whether a value of the JSON can stand in a table, as a number from 0 or as text."""
     if expected is int:
         return type(value) is int and 0 <= value < 1 << 63

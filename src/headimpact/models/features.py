@@ -1,4 +1,4 @@
-"""What the frozen vision tower and projector make of images: the same in every epoch and setup."""
+"""Image features of the frozen vision tower and projector: the same in every epoch and setup."""
 
 import json
 import shutil
@@ -8,49 +8,55 @@ from contextlib import closing
 from itertools import islice, zip_longest
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from headimpact.digest import sha256
+from headimpact.artifacts import file_sha256
+from headimpact.dataset.coco import CocoFolder
 from headimpact.guards import UserError
+from headimpact.models.family import Family
 
-TOGETHER = 64  # images a file: what is held in memory at once
+IMAGES_PER_FILE = 64  # as many are held in memory at once
 
 
-def read_ahead(family, folder, samples, desc="images"):
-    """Yield each of `samples` (a row) with its image's pixels, the next one read meanwhile.
+def read_ahead(family: Family, images: CocoFolder, samples: pd.DataFrame, desc: str) -> Iterator:
+    """Yield (sample, pixels) for each row of `samples`, while the next image is read.
 
-    folder: where the images lie (`image(file_name)`). Pixels are as of `Family.pixels`.
+    pixels: tensors (dict) as `Family.pixels` gives them.
     """
     rows = list(samples.itertuples())
 
     def read(row):
-        return family.pixels([folder.image(row.file_name)])
+        return family.pixels([images.image(row.file_name)])
 
     with ThreadPoolExecutor(1) as reader, tqdm(rows, desc=desc, unit="image") as bar:
-        coming = reader.submit(read, rows[0]) if rows else None
+        pending = reader.submit(read, rows[0]) if rows else None
         for row, following in zip_longest(rows, rows[1:]):
-            pixels = coming.result()
+            pixels = pending.result()
             if following:
-                coming = reader.submit(read, following)
+                pending = reader.submit(read, following)
             yield row, pixels
             bar.update()
 
 
-def compute(model, family, folder, samples, desc="images"):
-    """Yield (sample, features) for each of `samples`, in their order; see `read_ahead`.
+def compute(
+    model, family: Family, images: CocoFolder, samples: pd.DataFrame, desc: str = "images"
+) -> Iterator:
+    """Yield (sample, features) for each row of `samples`, in their order.
 
-    Features are a tensor (visual tokens, hidden) on the model's device, as `Family.features` gives.
+    images: a CocoFolder, or whatever has `image(file_name)`. features: a tensor (visual tokens,
+    hidden) on the model's device, as `Family.features` gives it.
     """
-    for sample, pixels in read_ahead(family, folder, samples, desc):
+    for sample, pixels in read_ahead(family, images, samples, desc):
         (features,) = family.features(model, pixels)
         yield sample, features
 
 
-def write(folder, computed):
-    """Keep what `compute` yields in safetensors files in `folder`, and nothing else there.
+def write(folder: str | Path, computed: Iterator) -> tuple[int, int, dict[str, str]]:
+    """Store what `compute` yields in safetensors files in `folder`, and nothing else there.
 
     Returns how many images they are, how many bytes, and {file name: SHA-256}.
     """
@@ -59,15 +65,15 @@ def write(folder, computed):
     folder.mkdir(parents=True)
     images, size, files = 0, 0, {}
     with closing(computed):
-        while several := list(islice(computed, TOGETHER)):
+        while part := list(islice(computed, IMAGES_PER_FILE)):
             path = folder / f"{images}.safetensors"
-            save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in several}, path)
-            images, size = images + len(several), size + path.stat().st_size
-            files[path.name] = sha256(path)
+            save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in part}, path)
+            images, size = images + len(part), size + path.stat().st_size
+            files[path.name] = file_sha256(path)
     return images, size, files
 
 
-def load(record) -> dict[int, torch.Tensor]:
+def load(record: str | Path | None) -> dict[int, torch.Tensor]:
     """The features that `write` stored, {sample_id: tensor (visual tokens, hidden)}; may be empty.
 
     record: the JSON file beside their folder that says which files there are; None for no
@@ -79,14 +85,16 @@ def load(record) -> dict[int, torch.Tensor]:
         return stored
     files = json.loads(Path(record).read_bytes())["files"]
     for path in sorted(Path(record).with_suffix("").glob("*.safetensors")):
-        if sha256(path) != files.get(path.name):
+        if file_sha256(path) != files.get(path.name):
             raise UserError(f"{path}: not as it was written; delete it and run again")
         with safe_open(path, framework="pt") as file:
             stored.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return stored
 
 
-def load_or_compute(model, family, images, samples, stored: dict) -> Iterator:
+def load_or_compute(
+    model, family: Family, images: CocoFolder, samples: pd.DataFrame, stored: dict
+) -> Iterator:
     """Yield (sample, features) for each of `samples`: those stored first, then those computed.
 
     images: a CocoFolder. stored: what `load` gave, which may lack any of them.

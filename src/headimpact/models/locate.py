@@ -1,8 +1,8 @@
 """Where a model of a study lies; apart, so that how it was fetched changes no result's code."""
 
+from headimpact.checkpoints import check_sums
 from headimpact.fetch.hub import fetched_folder
 from headimpact.models.load import device_of, dtype_of
-from headimpact.models.sums import check_sums
 
 
 def locate(entry, fetched=None):

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headimpact import artifacts
-from headimpact.digest import sha256
+from headimpact.artifacts import file_sha256
+from headimpact.guards import UserError
 
 
 def gather(folder, study, downloads):
@@ -19,22 +20,25 @@ def gather(folder, study, downloads):
     folder = Path(folder)
     records, broken = {}, {}
     for path in sorted(folder.rglob("*.parquet")):
+        name = str(path.relative_to(folder))
         try:
-            records[str(path.relative_to(folder))] = artifacts.provenance(path)
-        except ValueError as error:
-            broken[str(path.relative_to(folder))] = str(error)
-    results = [path for path in sorted(folder.rglob("*")) if path.is_file() and _result(path)]
+            artifacts.check_pages(path)
+            records[name] = artifacts.provenance(path)
+        except UserError as error:
+            broken[name] = str(error)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    results = [path for path in files if _result(path.relative_to(folder))]
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "configuration": study,
         "seeds": _seeds(study),
-        "versions": _values(record["versions"] for record in records.values()),
-        "machines": _values(record["machine"] for record in records.values()),
+        "versions": _values(record.get("versions", {}) for record in records.values()),
+        "machines": _values(record.get("machine", {}) for record in records.values()),
         "checkpoints": _checkpoints(records.values()),
         "data": {"downloads": downloads, **_images(folder / "samples.parquet", broken)},
         "rules": _benchmarks(folder / "benchmarks"),
         "code": {name: record["code"] for name, record in records.items() if "code" in record},
-        "files": {str(path.relative_to(folder)): sha256(path) for path in results},
+        "files": {str(path.relative_to(folder)): file_sha256(path) for path in results},
         "damaged": broken,
     }
 
@@ -81,7 +85,7 @@ def _images(path, broken):
     if not path.is_file() or path.name in broken:
         return {}
     samples = artifacts.read(path, "samples")
-    whole = hashlib.sha256("".join(samples["sha256"]).encode())
+    whole = hashlib.sha256("".join(samples["sha256"].dropna()).encode())
     return {"images": len(samples), "sha256": whole.hexdigest()}
 
 

@@ -253,12 +253,14 @@ class Study(Keys):
                 if not exists(Path(path)):
                     what = "the images' folder" if key == "root" else "a CSV of file and caption"
                     raise UserError(f"{where}.dataset.{key}: no {path}; name {what}")
-        types = [t for entry in registry.FAMILIES.values() for t in entry.model_types]
+        types = [t for family in registry.FAMILIES.values() for t in family.model_types]
         for name, model in self.models.items():
             at = f"{where}.models.{name}"
             checkpoints.check_name(f"{at}.checkpoint", model.checkpoint)
             if checkpoints.is_local(model.checkpoint):
-                checkpoints.check_model_folder(f"{at}.checkpoint", model.checkpoint, types)
+                family = registry.family_of(checkpoints.model_type(model.checkpoint))
+                chat = family is not None and registry.FAMILIES[family].chat
+                checkpoints.check_model_folder(f"{at}.checkpoint", model.checkpoint, types, chat)
             if model.configuration and not Path(model.configuration, "config.json").is_file():
                 raise UserError(
                     f"{at}.configuration: no config.json in {model.configuration}; correct the "
@@ -269,7 +271,7 @@ class Study(Keys):
             checkpoint = self.annotator.options[option]["checkpoint"]
             checkpoints.check_name(f"{where}.annotator.{option}.checkpoint", checkpoint)
             if checkpoints.is_local(checkpoint):
-                checkpoints.check_folder(
+                checkpoints.check_weights(
                     f"{where}.annotator.{option}.checkpoint", checkpoint, types
                 )
 

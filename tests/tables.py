@@ -1,0 +1,25 @@
+"""Rows of tables that rules hand to each other, and the check that reading one is refused."""
+
+import pytest
+
+from headimpact import artifacts
+from headimpact.guards import UserError
+
+TOKENS = [
+    {"object_id": 1, "tiles": 1, "rows": 2, "columns": 1, "coverage": [0.5, 0.25]},
+    {"object_id": 300, "tiles": 1, "rows": 2, "columns": 1, "coverage": [1.0, 0.0]},
+]
+SCORES = [
+    {"score": "s", "layer": 0, "head": 3, "value": 0.5, "standard_error": 0.125, "n": 9},
+    {"score": "s", "layer": 1, "head": 4, "value": 0.25, "standard_error": None, "n": 9},
+    {"score": "t", "layer": 2, "head": None, "value": 0.75, "standard_error": 0.5, "n": 7},
+]
+
+
+def refused(path, kind, message):
+    """Reading raises UserError, one line that begins with the file, holds `message`, and a fix."""
+    with pytest.raises(UserError) as error:
+        artifacts.read(path, kind)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ") and message in text and "\n" not in text, text
+    assert "; " in text, text
