@@ -176,7 +176,7 @@ def test_a_start_gives_the_rows_behind_it(pattern):
         assert torch.equal(layout.visible(start, 2), layout.visible(window=2)[start:])
 
 
-def test_a_sliding_window_counts_along_the_path_and_spares_blocks():
+def test_a_sliding_window_counts_along_the_path():
     causal = lay_out(SmallFamily("causal"), GRID, TWO_CONTINUATIONS).visible(window=2)
     assert causal.tolist() == matrix(
         "x... .. .",
@@ -187,16 +187,24 @@ def test_a_sliding_window_counts_along_the_path_and_spares_blocks():
         ".... xx .",
         "...x .. x",
     )
+
+
+def test_a_sliding_window_hides_earlier_tokens_of_an_image():
+    """Later ones stay visible, as in Gemma 3."""
     image = lay_out(SmallFamily("image"), GRID, TWO_CONTINUATIONS).visible(window=1)
     assert image.tolist() == matrix(
         "x... .. .",
         ".xx. .. .",
-        ".xx. .. .",
+        "..x. .. .",
         "...x .. .",
         ".... x. .",
         ".... .x .",
         ".... .. x",
     )
+
+
+def test_a_sliding_window_spares_a_bidirectional_prefix():
+    """As in PaliGemma 2."""
     prefix = lay_out(SmallFamily("prefix"), GRID, TWO_CONTINUATIONS).visible(window=2)
     assert prefix[:4, :4].all() and not prefix[:4, 4:].any()
     assert prefix[4:].tolist() == matrix("...x x. .", ".... xx .", "...x .. x")

@@ -32,8 +32,10 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One sequence, segment after segment; a token sees its segment's ancestors and what precedes
-    it in its own segment, and in both directions the tokens of its block.
+    """One sequence, segment after segment.
+
+    A token sees the ancestors of its segment, the tokens that precede it in its own segment, and,
+    in both directions, the tokens of its block.
 
     ids: LongTensor (length,).
     positions: LongTensor (axes, length), position ids as on a segment's path from the root.
@@ -45,6 +47,7 @@ class Layout:
     blocks: LongTensor (length,), tokens with the same index see each other in both directions;
         -1 for tokens that are causal.
     ancestors: BoolTensor (segments, segments), [i, j] is True if segment j is i or its ancestor.
+    attention_pattern: the family's.
     """
 
     ids: torch.Tensor
@@ -56,6 +59,7 @@ class Layout:
     depths: torch.Tensor
     blocks: torch.Tensor
     ancestors: torch.Tensor
+    attention_pattern: str
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,16 +71,21 @@ class Layout:
     def visible(self, start: int = 0, window: int | None = None) -> torch.Tensor:
         """Which keys each query sees, BoolTensor (queries, keys); all tokens are keys.
 
-        start: index of the first query. window: how many tokens back, itself included, a token
-        sees in a layer with a sliding window; it does not limit blocks, as in transformers' masks.
+        start: index of the first query. window: in a layer with a sliding window, how many tokens
+        back a token sees, itself included.
         """
         related = self.ancestors[self.segments[start:]][:, self.segments]
         distance = self.depths[start:, None] - self.depths
         causal = related & (distance >= 0)
-        if window is not None:
-            causal &= distance < window
         block = self.blocks[start:, None]
-        return causal | ((block == self.blocks) & (block >= 0))
+        same_block = (block == self.blocks) & (block >= 0)
+        if window is None:
+            return causal | same_block
+        # transformers' masks differ here: PaliGemma's window spares the block, Gemma 3's does not
+        near = distance < window
+        if self.attention_pattern == "prefix":
+            return (causal & near) | same_block
+        return (causal | same_block) & near
 
 
 def lay_out(family: Family, grid: TokenGrid, segments: list[Segment]) -> Layout:
@@ -113,6 +122,7 @@ def lay_out(family: Family, grid: TokenGrid, segments: list[Segment]) -> Layout:
         depths=torch.cat(depths),
         blocks=_blocks(family.attention_pattern, segments, segment_of, is_target, is_image),
         ancestors=ancestors,
+        attention_pattern=family.attention_pattern,
     )
 
 
