@@ -1,5 +1,8 @@
 """Untrained miniature checkpoints: the paper's three classes, small, with their processors."""
 
+from pathlib import Path
+
+import torch
 from transformers import (
     Idefics3Config,
     Idefics3ForConditionalGeneration,
@@ -13,6 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from headimpact.miniature.tokenizers import make_tokenizer
+from headimpact.models.family import Family
 from headimpact.models.idefics3 import Idefics3
 from headimpact.models.paligemma2 import PaliGemma2
 from headimpact.models.qwen2_vl import Qwen2VL
@@ -41,7 +45,7 @@ def _text(tokenizer, **more):
     return {**DECODER, **ids, "rope_parameters": rope, **more}
 
 
-def paligemma2():
+def paligemma2() -> tuple[PaliGemmaForConditionalGeneration, PaliGemma2]:
     """PaliGemma with a Gemma2 decoder: 9 x 9 tokens of 12 pixels; soft-capping is on."""
     tokenizer = make_tokenizer("paligemma2")
     text = _text(
@@ -75,7 +79,7 @@ def paligemma2():
     return PaliGemmaForConditionalGeneration(config), PaliGemma2(config, tokenizer, processor)
 
 
-def qwen2_vl():
+def qwen2_vl() -> tuple[Qwen2VLForConditionalGeneration, Qwen2VL]:
     """Qwen2-VL: patches of 6 pixels, merged 2 x 2; M-RoPE; any size up to 12 x 12 tokens."""
     tokenizer = make_tokenizer("qwen2_vl")
     text = _text(tokenizer)
@@ -109,7 +113,7 @@ def qwen2_vl():
     return Qwen2VLForConditionalGeneration(config), Qwen2VL(config, tokenizer, processor)
 
 
-def idefics3():
+def idefics3() -> tuple[Idefics3ForConditionalGeneration, Idefics3]:
     """Idefics3 as SmolVLM has it: tiles of 36 pixels and the whole image, pixel shuffle 3."""
     tokenizer = make_tokenizer("idefics3")
     vision = {
@@ -136,7 +140,7 @@ def idefics3():
 MAKERS = {"paligemma2": paligemma2, "qwen2_vl": qwen2_vl, "idefics3": idefics3}
 
 
-def save(folder, model, family):
+def save(folder: str | Path, model: torch.nn.Module, family: Family) -> None:
     """Write a Hugging Face folder that the Auto classes load, weights as safetensors."""
     model.save_pretrained(folder)
     family.tokenizer.save_pretrained(folder)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES
 from headimpact.models.prompts import LABELS
 
-CHAT_TEMPLATES = {  # as the real checkpoints carry them
+CHAT_TEMPLATES = {  # as in the real checkpoints
     "qwen2_vl": (
         "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
@@ -47,11 +47,11 @@ WORDS = tuple(
 )
 
 
-def make_tokenizer(family):
+def make_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The tokenizer of one miniature, with its chat template where the family has one."""
     words = [*WORDS, *COLOURS, *RADII, *SHAPES, *LABELS]
     letters = [*string.ascii_letters, *string.digits, *string.punctuation, "\n", " "]
-    special = ["<pad>", "<bos>", "<eos>", *SPECIAL[family]]
+    special = ["<pad>", "<bos>", "<eos>", *SPECIAL[name]]
     pieces = dict.fromkeys(special, 0.0)
     pieces |= {f"<0x{byte:02X}>": -20.0 for byte in range(256)}
     pieces |= dict.fromkeys(letters, -10.0)
@@ -70,6 +70,6 @@ def make_tokenizer(family):
         bos_token="<bos>",
         eos_token="<eos>",
         pad_token="<pad>",
-        additional_special_tokens=SPECIAL[family],
-        chat_template=CHAT_TEMPLATES.get(family),
+        additional_special_tokens=SPECIAL[name],
+        chat_template=CHAT_TEMPLATES.get(name),
     )
