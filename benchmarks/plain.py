@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from headimpact.models import prompts
 from headimpact.models.features import read_ahead
 from headimpact.models.layout import IGNORE
-from headimpact.models.prompts import LABELS
+from headimpact.artifacts import LABELS
 from headimpact.scores.head_impact import binarise, pack
 from headimpact.training.batches import shuffled_batches
 from headimpact.training.finetune import seed_epoch

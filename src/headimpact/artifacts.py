@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("impact", "train", "validation", "test")
+LABELS = ("A", "B", "C", "D")  # of the four options of a question
 PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy", "pandas", "pyarrow", "pillow")
 
 _IMAGE = {
@@ -91,7 +92,7 @@ TABLES = {
     # right one: A, B, C or D.
     "questions": {
         "object_id": "int64",
-        **{f"option_{label}": "string" for label in "ABCD"},
+        **{f"option_{label}": "string" for label in LABELS},
         "answer": "string",
     },
     # A row is what a model says of a test object. log_probability is the sum over the tokens of
@@ -102,7 +103,7 @@ TABLES = {
         "object_id": "int64",
         "log_probability": "float64",
         "tokens": "int64",
-        **{f"log_{label}": "float64" for label in "ABCD"},
+        **{f"log_{label}": "float64" for label in LABELS},
     },
 }
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from headimpact.evaluation.questions import make_questions
 from headimpact.guards import UserError
-from headimpact.models.prompts import LABELS
+from headimpact.artifacts import LABELS
 
 NAMES = [["A dog", "a cat"], ["a cat"], ["a cup"], ["a tree", "a cup"], ["a car"], ["a boat"]]
 

@@ -7,6 +7,8 @@ import pytest
 from headimpact.evaluation.metrics import load_metrics
 from headimpact.guards import UserError
 from headimpact.report import tables
+from headimpact.report.table4 import label_shares, table4_draws, table4_markdown
+from headimpact.report.table4 import table4 as table4_of_models
 
 METRICS = load_metrics(
     {
@@ -44,7 +46,7 @@ RUNS = {
 
 
 def table4(runs, metrics=METRICS):
-    return tables.table4({"M": runs}, metrics)
+    return table4_of_models({"M": runs}, metrics)
 
 
 def row(table, metric):
@@ -80,7 +82,7 @@ def test_draws_are_averaged_and_their_spread_counts():
 def test_a_variant_stands_in_the_draws_and_not_in_table_4():
     runs = {**RUNS, ("random-4", "fast", 0): RUNS["original", "default", 0]}
     pd.testing.assert_frame_equal(table4(runs), table4(RUNS))
-    draws = tables.table4_draws({"M": runs}, METRICS)
+    draws = table4_draws({"M": runs}, METRICS)
     assert len(draws) == 12 and draws["variant"].value_counts()["fast"] == 3
 
 
@@ -106,17 +108,17 @@ def test_draws_are_matched_by_object():
 def test_objects_of_one_image_are_one_cluster():
     # items 0 and 1 right, 2 and 3 wrong; two images of residual sums 1 and -1: sqrt(2 * 2) / 4
     runs = {("full", "default", 0): items([2.0] * 4, "ABAA").assign(sample_id=[5, 5, 6, 6])}
-    draws = tables.table4_draws({"M": runs}, METRICS)
+    draws = table4_draws({"M": runs}, METRICS)
     assert row(draws, "Accuracy")["error"] == pytest.approx(0.5)
     assert row(table4(runs), "Accuracy")["full_error"] == pytest.approx(0.5)
 
 
 def test_markdown_marks_the_largest_shift():
-    text = tables.table4_markdown(table4(RUNS), METRICS).splitlines()
+    text = table4_markdown(table4(RUNS), METRICS).splitlines()
     assert text[0] == "| model | metric | original | random-4 |"
     assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
     original = {run: items for run, items in RUNS.items() if run[0] == "original"}
-    assert "**" not in tables.table4_markdown(table4(original), METRICS)
+    assert "**" not in table4_markdown(table4(original), METRICS)
 
 
 def bold(**values):
@@ -124,7 +126,7 @@ def bold(**values):
     row = {"model": "M", "metric": "Accuracy"}
     for setup, value in values.items():
         row |= {setup: value, f"{setup}_error": 0.01}
-    cells = tables.table4_markdown(pd.DataFrame([row]), METRICS).splitlines()[2].split("|")[3:-1]
+    cells = table4_markdown(pd.DataFrame([row]), METRICS).splitlines()[2].split("|")[3:-1]
     return [setup for setup, cell in zip(values, cells, strict=True) if "**" in cell]
 
 
@@ -141,9 +143,9 @@ def test_bold_in_markdown():
 
 
 def test_draws_and_labels_in_full():
-    draws = tables.table4_draws({"M": RUNS}, METRICS)
+    draws = table4_draws({"M": RUNS}, METRICS)
     assert len(draws) == 9 and set(draws["items"]) == {4}
-    shares = tables.label_shares({"M": RUNS}).set_index(["setup", "draw"])
+    shares = label_shares({"M": RUNS}).set_index(["setup", "draw"])
     assert shares.loc[("random-4", 1), "share_A"] == 1
     assert shares.loc[("original", 0), ["share_C", "chance"]].tolist() == [0.5, 0.25]
 

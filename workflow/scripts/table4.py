@@ -4,7 +4,7 @@ from job import job
 
 from headimpact import artifacts
 from headimpact.evaluation.metrics import load_metrics
-from headimpact.report.tables import label_shares, table4, table4_draws, table4_markdown
+from headimpact.report.table4 import label_shares, table4, table4_draws, table4_markdown
 
 with job(snakemake) as job:
     questions = artifacts.read(job.input.questions, "questions")

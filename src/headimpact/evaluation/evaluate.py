@@ -6,10 +6,10 @@ from itertools import chain
 
 import pandas as pd
 
+from headimpact.artifacts import LABELS
 from headimpact.guards import AdaptiveBatch, NotFiniteError
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
-from headimpact.models.prompts import LABELS
 
 
 def evaluate(

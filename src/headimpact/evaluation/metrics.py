@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from headimpact import registry
+from headimpact.artifacts import LABELS
 from headimpact.guards import UserError
-from headimpact.models.prompts import LABELS
 from headimpact.statistics import clustered_error, perplexity
 
 

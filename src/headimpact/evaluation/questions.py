@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from headimpact.artifacts import LABELS
 from headimpact.guards import UserError
-from headimpact.models.prompts import LABELS
 
 
 def make_questions(
