@@ -48,8 +48,9 @@ def test_without_sums_the_identity_is_of_names_sizes_and_times(folder):
     path = folder / "model.safetensors"
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
     identities.append(folder_identity(folder))
+    modified = path.stat().st_mtime_ns
     path.write_text("weight")
-    os.utime(path, ns=(1, 1))
+    os.utime(path, ns=(1, modified))
     identities.append(folder_identity(folder))
     path.rename(folder / "other.safetensors")
     identities.append(folder_identity(folder))

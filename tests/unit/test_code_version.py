@@ -95,6 +95,11 @@ def test_a_changed_sign_changes_every_script_that_reaches_it(changed, before, af
     assert changed(change) == {"plain", "model"}
 
 
+def test_where_a_block_ends_is_code(project):
+    bodies = ("if x:\n    a\n    b", "if x:\n    a\nelse:\n    b", "if x:\n    a\nb")
+    assert len({project({"scripts/job.py": body})["job"] for body in bodies}) == 3
+
+
 def test_1_and_true_and_1_0_are_different_code(project):
     values = ["1", "True", "1.0", "'1'", "b'1'", "None", "...", "1j", "0x" + "f" * 9999]
     hashes = [project({"scripts/job.py": f"x = {v}"})["job"] for v in values]
@@ -168,6 +173,9 @@ def test_relative_imports_packages_and_siblings_are_followed(changed):
     assert changed(("src/headimpact/__init__.py", "x = 1")) == {"plain", "model", "deep"}
     assert changed(("scripts/job.py", "x = 1")) == {"job", "plain"}
     assert changed(("scripts/deep.py", lambda text: text + "x = 1")) == {"deep"}
+    beside = {"scripts/new.py": "import beside.x", "scripts/beside/x.py": "x = 1"}
+    assert changed(("scripts/beside/__init__.py", ""), base=beside) == set()
+    assert changed(("scripts/beside/__init__.py", "y = 1"), base=beside) == {"new"}
     star = {"scripts/star.py": "from headimpact.models import *"}
     assert changed(("src/headimpact/models/layout.py", "x = 1"), base=star) >= {"star"}
 
@@ -212,7 +220,7 @@ USES = {
     "scripts/module.py": "from headimpact import reader",
     "scripts/no_table.py": "from headimpact import no_reader",
     "src/headimpact/no_reader.py": (
-        "from headimpact.artifacts import columns\ncolumns('images')\n"
+        "from headimpact.artifacts import columns\ncolumns(kind='images')\n"
         "x = {'samples': open('x').read()}"
     ),
 }
