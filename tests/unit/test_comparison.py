@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from headimpact.report.comparison import COLUMNS, compare, impact_interval
+
 from headimpact.statistics import kruskal_interval
 
 FILES = {

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from headimpact.models.locate import locate
 from safetensors.torch import load_file, save_file
 
 from headimpact.checkpoints import write_sums
 from headimpact.guards import UserError
 from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models.load import load, load_family, load_model
-from headimpact.models.locate import locate
 
 ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
 IDENTITY = {**ENTRY, "dtype": "float32", "device": "cpu"}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from headimpact.models.locate import locate
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -22,7 +23,6 @@ from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
 from headimpact.evaluation.evaluate import evaluate, questions
 from headimpact.models.load import load
-from headimpact.models.locate import locate
 from headimpact.report.tables import item_values
 
 ROOT = Path(__file__).parents[2]

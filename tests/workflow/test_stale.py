@@ -182,6 +182,8 @@ def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp
         assert planned(finished) == jobs(MODEL, TABLES)
 
 
+# the family of one model; the original's layers follow from nothing of it
+FAMILY = jobs(MODEL, TABLES, layers=TRAINED)
 # what runs or trains a model, and what follows
 PROMPTED = jobs(ATTENDED, EVALUATED)
 
@@ -204,10 +206,10 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
             ("(decoder.ranked[:count]", "(decoder.ranked[-count:]"),
             jobs(TUNED, layers=MODELS * RUNS, table3=1),
         ),
-        ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(EVALUATED, TUNED, COUNTED)),
+        ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(TUNED, EVALUATED, COUNTED)),
         ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),
         ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
-        ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), jobs(MODEL, TABLES)),
+        ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), FAMILY),
         # what says the same in other words
         ("scores/head_impact.py", ("Intersection over union of", "The overlap of"), {}),
         ("models/continuations.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
@@ -260,7 +262,7 @@ def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, 
     ("package", "wanted"),
     [
         ("matplotlib", jobs(figure=2, figure2=1)),
-        ("peft", jobs(EVALUATED, TUNED, COUNTED)),
+        ("peft", jobs(TUNED, EVALUATED, COUNTED)),
         ("tqdm", {}),
         ("snakemake", {}),
     ],
