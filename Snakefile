@@ -8,7 +8,6 @@ configfile: "config.yaml"
 
 
 include: "workflow/common/studies.smk"
-include: "workflow/common/inputs.smk"
 include: "workflow/common/provenance.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/data.smk"

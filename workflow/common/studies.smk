@@ -1,12 +1,14 @@
-# How rules ask the studies of config.yaml: every function here answers for a job's wildcards.
+# The studies of config.yaml, and the functions by which rules ask them for inputs and params.
 
 from functools import cache
+from inspect import signature
 from shutil import which
 
 from pydantic import BaseModel
 
 from headimpact import checkpoints, code_version, registry
 from headimpact.study.config import parse_config
+from headimpact.study.plan import Plan
 
 try:
     CONFIG = parse_config(config)
@@ -15,11 +17,12 @@ except UserError as error:
 
 SCRIPTS = Path(workflow.basedir, "workflow/scripts")
 DATA = CONFIG.downloads.folder
+PLANS = {}  # study: its Plan, of the studies that this run works on
 # jobs in conda environments run the versions that envs/ pins, not those of this environment
-in_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
+IN_CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
 VERSIONS = (
     code_version.pinned_versions(Path(workflow.basedir, "envs/headimpact.yaml"))
-    if in_conda
+    if IN_CONDA
     else code_version.installed_version
 )
 
@@ -39,82 +42,94 @@ wildcard_constraints:
     revision=r"[^/@]+",
 
 
-@cache
-def study_named(name):
-    """The study `name`, with the folders that it names checked; ends the run if it cannot run."""
+def plan_of(study):
+    """The Plan of a study, with the folders that it names checked once."""
+    if study not in PLANS:
+        plan = Plan(CONFIG, study)
+        check_images(plan)
+        PLANS[study] = plan
+    return PLANS[study]
+
+
+def check_images(plan):
+    """Raise UserError unless a folder of the user's holds the files that the study reads."""
+    dataset, where = plan.study.dataset, f"config.yaml: studies.{plan.name}"
+    own_release = plan.release_folder() not in ([], plan.release)
+    if not own_release and (dataset.kind != "coco" or dataset.root is None):
+        return
+    from headimpact.dataset.coco import CocoFolder  # imports pandas
+    from headimpact.dataset.release import Release
+
     try:
-        return CONFIG.study(name)
+        if own_release:
+            Release(plan.release_folder()).check()
+        if dataset.kind == "coco" and dataset.root is not None:
+            folder = CocoFolder(dataset.root, dataset.subset)
+            folder.check(plan.study.annotation_kinds)
+            folder.check_count(plan.study.sampling.images)
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from error
+
+
+def files_to_fetch(study):
+    """All downloads of a study."""
+    try:
+        return plan_of(study).download_files()
     except UserError as error:
         stop(error)
 
 
-def ask(question):
-    """An input or params function: the answer of question(study, wildcards)."""
-    return lambda wildcards: question(study_named(wildcards.study), wildcards)
+def answering(question):
+    """An input, params or resource function: question(plan, wildcards); an error ends the run."""
+
+    def answer(wildcards):
+        try:
+            return question(plan_of(wildcards.study), wildcards)
+        except UserError as error:
+            stop(error)
+
+    return answer
+
+
+def ask(method, **given):
+    """A function of the wildcards: what a method of the study's Plan answers to those it names."""
+    names = [name for name in signature(getattr(Plan, method)).parameters if name != "self"]
+
+    def question(plan, wildcards):
+        asked = {name: wildcards[name] for name in names if name not in given}
+        return getattr(plan, method)(**asked, **given)
+
+    return answering(question)
 
 
 def setting(*keys):
     """A params function: the value at a path of keys below the study, as plain data."""
 
-    def read(study, wildcards):
-        value = study
+    def question(plan, wildcards):
+        value = plan.study
         for key in keys:
             value = getattr(value, key)
         return value.model_dump() if isinstance(value, BaseModel) else value
 
-    return ask(read)
-
-
-def entry_of(kind, mapping, name, study_name):
-    """An entry of a study's models, scores or setups; a name that it lacks ends the run."""
-    if name not in mapping:
-        where = f"config.yaml: studies.{study_name}.{kind}.{name}"
-        stop(f"{where}: missing; add it, or ask for {', '.join(mapping)}")
-    return mapping[name]
-
-
-def model_of(study, wildcards):
-    return entry_of("models", study.models, wildcards.model, wildcards.study)
-
-
-def setup_of(study, wildcards):
-    return entry_of("setups", study.setups, wildcards.setup, wildcards.study)
-
-
-def score_of(study, wildcards):
-    return entry_of("scores", study.scores, wildcards.score, wildcards.study)
-
-
-def of_models(file):
-    """An input function: a file of every model, in their order. file: may hold {first_score}."""
-    return ask(
-        lambda study, wildcards: [
-            f"results/{wildcards.study}/{model}/{file.format(first_score=study.first_score)}"
-            for model in study.models
-        ]
-    )
-
-
-titles = ask(lambda study, wildcards: [model.title for model in study.models.values()])
+    return answering(question)
 
 
 def code(script, *entries):
     """A params function: the version of the code that a script runs.
 
-    entries: functions (study, wildcards) -> entries of the registry that the job uses.
+    entries: functions (plan, wildcards) -> the entries of the registry that the job uses.
     """
-    path = SCRIPTS / f"{script}.py"
 
-    def version(study, wildcards):
-        used = [entry for entries_of in entries for entry in entries_of(study, wildcards)]
-        return code_version_of(path, tuple(sorted({entry.module for entry in used})))
+    def question(plan, wildcards):
+        used = [entry for entries_of in entries for entry in entries_of(plan, wildcards)]
+        return script_version(script, tuple(sorted({entry.module for entry in used})))
 
-    return ask(version)
+    return answering(question)
 
 
 @cache
-def code_version_of(path, modules=()):
-    return code_version.code_version(path, modules, VERSIONS)
+def script_version(script, modules=()):
+    return code_version.code_version(SCRIPTS / f"{script}.py", modules, VERSIONS)
 
 
 def families(models):
@@ -122,76 +137,80 @@ def families(models):
     used = {}
     for model in models:
         folder = model.configuration or model.checkpoint
-        name = None
-        if checkpoints.is_local(folder):
-            name = registry.family_of(checkpoints.model_type(folder))
+        local = checkpoints.is_local(folder)
+        name = registry.family_of(checkpoints.model_type(folder)) if local else None
         used |= {name: registry.FAMILIES[name]} if name else registry.FAMILIES
     return list(used.values())
 
 
-def model_family(study, wildcards):
-    return families([model_of(study, wildcards)])
+def model_family(plan, wildcards):
+    return families([plan.model(wildcards.model)])
 
 
-def first_model_family(study, wildcards):
-    return families([study.first_model])
+def first_model_family(plan, wildcards):
+    return families([plan.study.first_model])
 
 
-def all_model_families(study, wildcards):
-    return families(study.models.values())
+def all_model_families(plan, wildcards):
+    return families(plan.study.models.values())
 
 
-def score_entry(study, wildcards):
-    return [registry.SCORES[score_of(study, wildcards).kind]]
+def score_entry(plan, wildcards):
+    return [registry.SCORES[plan.score_settings(wildcards.score)["kind"]]]
 
 
-def family_of_score(study, wildcards):
+def score_family(plan, wildcards):
     """The family of the model, for a score that runs it."""
-    return model_family(study, wildcards) if runs_model(study, wildcards) else []
+    return model_family(plan, wildcards) if plan.score_runs_model(wildcards.score) else []
 
 
-def runs_model(study, wildcards):
-    return "model" in score_entry(study, wildcards)[0].needs
+def layer_choice_entry(plan, wildcards):
+    choice = plan.layer_choice(wildcards.model, wildcards.setup)["choice"]
+    return [registry.LAYER_CHOICES[choice]]
 
 
-def layer_choice_entry(study, wildcards):
-    return [registry.LAYER_CHOICES[setup_of(study, wildcards).choice]]
+def method_entry(plan, wildcards):
+    return [registry.METHODS[plan.method(wildcards.setup)["kind"]]]
 
 
-def method_entry(study, wildcards):
-    setup_of(study, wildcards)
-    return [registry.METHODS[study.method_of(wildcards.setup).kind]]
+def counted_method_entry(plan, wildcards):
+    return [registry.METHODS[plan.counted_method()["kind"]]]
 
 
-def counted_method_entry(study, wildcards):
-    return [registry.METHODS[study.method_of(study.counted_setup).kind]]
+def metric_entries(plan, wildcards):
+    return [registry.METRICS[metric["kind"]] for metric in plan.metrics().values()]
 
 
-def metric_entries(study, wildcards):
-    return [registry.METRICS[metric.kind] for metric in study.metrics.values()]
-
-
-def annotator_entry(study, wildcards):
+def annotator_entry(plan, wildcards):
     return [registry.ANNOTATORS[wildcards.annotator]]
 
 
-def annotator_runs_model(study, wildcards):
-    return "model" in annotator_entry(study, wildcards)[0].needs
+def gpus(needed=None):
+    """A resource function: how many GPUs a job asks for, without importing torch.
 
+    needed: a method of Plan that says whether the job runs a model; every job does if None.
+    """
 
-@ask
-def annotator_group(study, wildcards):
-    return None if annotator_runs_model(study, wildcards) else "samples"
-
-
-def gpus(needed=lambda study, wildcards: True):
-    """A resource function: how many GPUs a job asks for, without importing torch."""
-
-    def count(study, wildcards):
+    def question(plan, wildcards):
         # on a cluster this machine is not the one that runs the jobs
         here = which("nvidia-smi") is not None or Path("/dev/kfd").exists()
         available = workflow.non_local_exec or here
-        wanted = study.device == "cuda" or (study.device == "auto" and available)
-        return int(bool(wanted and needed(study, wildcards)))
+        wanted = plan.study.device == "cuda" or (plan.study.device == "auto" and available)
+        return int(bool(wanted and (needed is None or ask(needed)(wildcards))))
 
-    return ask(count)
+    return answering(question)
+
+
+def check_access_to_checkpoints():
+    """End the run before any job if a checkpoint that it waits for cannot be fetched."""
+    awaited = {path: entry for plan in PLANS.values() for path, entry in plan.awaited.items()}
+    missing = [entry for path, entry in awaited.items() if not Path(path).exists()]
+    if not missing:
+        return
+    from headimpact.fetch.hub import check_access
+
+    for checkpoint, revision in missing:
+        try:
+            check_access(checkpoint, revision)
+        except UserError as error:
+            stop(error)

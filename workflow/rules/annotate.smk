@@ -3,8 +3,8 @@
 
 rule annotate:
     input:
-        unpack(annotation_files),
-        unpack(annotator_inputs),
+        unpack(ask("annotation_files")),
+        unpack(ask("annotator_inputs")),
         images=rules.images.output.images,
     output:
         annotations="results/{study}/annotations/{annotator}.{shard}.parquet",
@@ -15,18 +15,18 @@ rule annotate:
         "results/{study}/benchmarks/annotate.{annotator}.{shard}.tsv"
     # an annotator that runs no model shares a job with what follows, where the profile groups jobs
     group:
-        annotator_group
+        ask("annotator_group")
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
         mem_mb=16000,
         runtime=240,
-        gpu=gpus(annotator_runs_model),
+        gpu=gpus("annotator_runs_model"),
     params:
-        folder=images_folder,
+        folder=ask("images_folder"),
         shards=setting("annotator", "shards"),
-        options=annotator_options,
+        options=ask("annotator_options"),
         code=code("annotate", annotator_entry),
     script:
         "../scripts/annotate.py"
@@ -35,8 +35,8 @@ rule annotate:
 rule samples:
     input:
         images=rules.images.output.images,
-        annotations=annotated(".parquet"),
-        dropped=annotated(".dropped.parquet"),
+        annotations=ask("annotated", suffix=".parquet"),
+        dropped=ask("annotated", suffix=".dropped.parquet"),
     output:
         samples="results/{study}/samples.parquet",
         objects="results/{study}/objects.parquet",
@@ -70,7 +70,7 @@ rule questions:
     input:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        annotations=annotated(".parquet"),
+        annotations=ask("annotated", suffix=".parquet"),
     output:
         questions="results/{study}/questions.parquet",
     log:
@@ -93,7 +93,7 @@ rule questions:
 rule release_layout:
     input:
         images=rules.images.output.images,
-        annotations=annotated(".parquet"),
+        annotations=ask("annotated", suffix=".parquet"),
     output:
         folder=directory("results/{study}/release"),
     log:
@@ -107,7 +107,7 @@ rule release_layout:
         mem_mb=4000,
         runtime=30,
     params:
-        url=image_url,
+        url=ask("image_url"),
         code=code("release_layout"),
     script:
         "../scripts/release_layout.py"

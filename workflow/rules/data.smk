@@ -46,8 +46,8 @@ rule captions:
 
 rule images:
     input:
-        unpack(annotation_files),
-        release=release_folder,
+        unpack(ask("annotation_files")),
+        release=ask("release_folder"),
     output:
         images="results/{study}/images.parquet",
     log:
@@ -61,7 +61,7 @@ rule images:
         mem_mb=2000,
         runtime=10,
     params:
-        folder=images_folder,
+        folder=ask("images_folder"),
         annotators=setting("annotator", "of_splits"),
         images=setting("sampling", "images"),
         spare=setting("sampling", "spare"),

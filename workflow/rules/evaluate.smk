@@ -3,13 +3,13 @@
 
 rule evaluate:
     input:
-        unpack(annotation_files),
-        unpack(adapter_files),
+        unpack(ask("annotation_files")),
+        unpack(ask("adapter_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         questions=rules.questions.output.questions,
-        checkpoint=fetched_model,
-        features=features_record,
+        checkpoint=ask("fetched_model"),
+        features=ask("features_record"),
     output:
         answers="results/{study}/{model}/{setup}/{variant}/{draw}/answers.parquet",
     log:
@@ -24,8 +24,8 @@ rule evaluate:
         runtime=240,
         gpu=gpus(),
     params:
-        folder=images_folder,
-        model=checkpoint_to_run,
+        folder=ask("images_folder"),
+        model=ask("checkpoint_to_run"),
         one_pass=setting("shortcuts", "one_pass"),
         code=code("evaluate", model_family),
     script:

@@ -3,16 +3,16 @@
 
 rule fetch:
     input:
-        lambda wildcards: [path for name in CONFIG.studies for path in downloads_of(name)],
+        lambda wildcards: [path for name in CONFIG.studies for path in files_to_fetch(name)],
 
 
 rule coco:
     input:
         table=ancient("resources/downloads.csv"),  # photographs that are there stay
     output:
-        images=directory(f"{COCO}/val2017"),
-        captions=f"{COCO}/annotations/captions_val2017.json",
-        instances=f"{COCO}/annotations/instances_val2017.json",
+        images=directory(f"{DATA}/coco/val2017"),
+        captions=f"{DATA}/coco/annotations/captions_val2017.json",
+        instances=f"{DATA}/coco/annotations/instances_val2017.json",
     log:
         "results/logs/fetch/coco.log",
     localrule: True

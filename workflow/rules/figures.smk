@@ -3,11 +3,11 @@
 
 rule figure2:
     input:
-        unpack(annotation_files),
+        unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        tokens=ask(lambda study, wildcards: of_models("tokens.parquet")(wildcards)[0]),
-        checkpoint=fetched_first_model,
+        tokens=ask("first_tokens"),
+        checkpoint=ask("fetched_first_model"),
     output:
         svg=report(
             "results/{study}/figure2.svg",
@@ -28,10 +28,10 @@ rule figure2:
         mem_mb=2000,
         runtime=5,
     params:
-        folder=images_folder,
-        model=first_checkpoint,
-        title=ask(lambda study, wildcards: study.first_model.title),
-        mask_share=ask(lambda study, wildcards: study.mask_share),
+        folder=ask("images_folder"),
+        model=ask("first_checkpoint"),
+        title=setting("first_model", "title"),
+        mask_share=setting("mask_share"),
         code=code("figure2", first_model_family),
     script:
         "../scripts/figure2.py"
@@ -39,7 +39,7 @@ rule figure2:
 
 rule figure:
     input:
-        scores=of_models("scores/{first_score}.parquet"),
+        scores=ask("first_scores"),
     output:
         svg=report(
             "results/{study}/figure{number}.svg",
@@ -62,8 +62,8 @@ rule figure:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles,
-        name=ask(lambda study, wildcards: study.score_title),
+        titles=setting("titles"),
+        name=setting("score_title"),
         code=code("figure"),
     script:
         "../scripts/figure.py"

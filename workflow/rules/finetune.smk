@@ -3,9 +3,9 @@
 
 rule features:
     input:
-        unpack(annotation_files),
+        unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
-        checkpoint=fetched_model,
+        checkpoint=ask("fetched_model"),
     output:
         # The features lie beside it, in features/, which may be deleted at any time. They are no
         # output: Snakemake runs every training again when a missing output is made again.
@@ -22,8 +22,8 @@ rule features:
         runtime=120,
         gpu=gpus(),
     params:
-        folder=images_folder,
-        model=checkpoint_to_run,
+        folder=ask("images_folder"),
+        model=ask("checkpoint_to_run"),
         code=code("features", model_family),
     script:
         "../scripts/features.py"
@@ -31,11 +31,11 @@ rule features:
 
 rule finetune:
     input:
-        unpack(annotation_files),
+        unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        checkpoint=fetched_model,
-        features=features_record,
+        checkpoint=ask("fetched_model"),
+        features=ask("features_record"),
         layers=rules.layers.output.layers,
     output:
         adapter=directory("results/{study}/{model}/{setup}/{variant}/{draw}/adapter"),
@@ -52,10 +52,10 @@ rule finetune:
         runtime=480,
         gpu=gpus(),
     params:
-        folder=images_folder,
-        model=checkpoint_to_run,
-        method=method_settings,
-        training=training_values,
+        folder=ask("images_folder"),
+        model=ask("checkpoint_to_run"),
+        method=ask("method"),
+        training=ask("training"),
         few_logits=setting("shortcuts", "few_logits"),
         frozen_layers=setting("shortcuts", "frozen_layers"),
         code=code("finetune", model_family, method_entry),

@@ -24,6 +24,6 @@ rule miniature:
         runtime=240,
     params:
         seed=0,
-        code=code_version_of(SCRIPTS / "miniature.py"),
+        code=script_version("miniature"),
     script:
         "../scripts/miniature.py"

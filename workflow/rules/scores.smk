@@ -5,7 +5,7 @@ rule tokens:
     input:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        checkpoint=fetched_model,
+        checkpoint=ask("fetched_model"),
     output:
         tokens="results/{study}/{model}/tokens.parquet",
     log:
@@ -19,7 +19,7 @@ rule tokens:
         mem_mb=4000,
         runtime=60,
     params:
-        model=checkpoint_files,
+        model=ask("checkpoint_files"),
         code=code("tokens", model_family),
     script:
         "../scripts/tokens.py"
@@ -27,10 +27,10 @@ rule tokens:
 
 rule attention:
     input:
-        unpack(annotation_files),
+        unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        checkpoint=fetched_model,
+        checkpoint=ask("fetched_model"),
     output:
         attention="results/{study}/{model}/attention/{shard}.parquet",
     log:
@@ -45,8 +45,8 @@ rule attention:
         runtime=240,
         gpu=gpus(),
     params:
-        folder=images_folder,
-        model=checkpoint_to_run,
+        folder=ask("images_folder"),
+        model=ask("checkpoint_to_run"),
         shards=setting("attention", "shards"),
         one_pass=setting("shortcuts", "one_pass"),
         code=code("attention", model_family),
@@ -56,7 +56,7 @@ rule attention:
 
 rule score:
     input:
-        unpack(score_inputs),
+        unpack(ask("score_inputs")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
     output:
@@ -71,20 +71,20 @@ rule score:
     resources:
         mem_mb=8000,
         runtime=60,
-        gpu=gpus(runs_model),
+        gpu=gpus("score_runs_model"),
     params:
-        folder=images_folder,
-        score=score_settings,
-        model=checkpoint_of_score,
-        code=code("score", score_entry, family_of_score),
+        folder=ask("images_folder"),
+        score=ask("score_settings"),
+        model=ask("score_checkpoint"),
+        code=code("score", score_entry, score_family),
     script:
         "../scripts/score.py"
 
 
 rule layers:
     input:
-        score=layer_scores_file,
-        checkpoint=fetched_model,
+        score=ask("layer_scores"),
+        checkpoint=ask("fetched_model"),
     output:
         layers="results/{study}/{model}/{setup}/{draw}/layers.json",
     log:
@@ -99,8 +99,8 @@ rule layers:
         mem_mb=2000,
         runtime=5,
     params:
-        model=checkpoint_files,
-        layers=layer_choice,
+        model=ask("checkpoint_files"),
+        layers=ask("layer_choice"),
         code=code("layers", layer_choice_entry),
     script:
         "../scripts/layers.py"

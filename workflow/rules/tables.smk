@@ -3,7 +3,7 @@
 
 rule parameters:
     input:
-        fetched=fetched_to_count,
+        fetched=ask("fetched_to_count"),
     output:
         table1=report(
             "results/{study}/table1.csv",
@@ -29,9 +29,9 @@ rule parameters:
         mem_mb=2000,
         runtime=10,
     params:
-        models=counted_models,
-        layers=ask(lambda study, wildcards: study.counted_layers),
-        method=ask(lambda study, wildcards: study.method_of(study.counted_setup).as_data()),
+        models=ask("counted_models"),
+        layers=setting("counted_layers"),
+        method=ask("counted_method"),
         code=code("parameters", all_model_families, counted_method_entry),
     script:
         "../scripts/parameters.py"
@@ -39,8 +39,8 @@ rule parameters:
 
 rule table2:
     input:
-        scores=of_models("scores/{first_score}.parquet"),
-        tokens=of_models("tokens.parquet"),
+        scores=ask("first_scores"),
+        tokens=ask("of_models", file="tokens.parquet"),
         objects=rules.samples.output.objects,
     output:
         uncovered="results/{study}/uncovered.csv",
@@ -62,8 +62,8 @@ rule table2:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles,
-        mask_share=ask(lambda study, wildcards: study.mask_share),
+        titles=setting("titles"),
+        mask_share=setting("mask_share"),
         code=code("table2"),
     script:
         "../scripts/table2.py"
@@ -71,7 +71,7 @@ rule table2:
 
 rule table3:
     input:
-        layers=layers_of_draws,
+        layers=ask("layers_of_draws"),
     output:
         table=report(
             "results/{study}/table3.csv",
@@ -91,8 +91,8 @@ rule table3:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles,
-        draws=draws,
+        titles=setting("titles"),
+        draws=ask("draws"),
         code=code("table3"),
     script:
         "../scripts/table3.py"
@@ -100,7 +100,7 @@ rule table3:
 
 rule table4:
     input:
-        answers=ask(run_files("answers.parquet")),
+        answers=ask("answers_of_runs"),
         questions=rules.questions.output.questions,
     output:
         table=report(
@@ -124,9 +124,9 @@ rule table4:
         mem_mb=1000,
         runtime=5,
     params:
-        titles=titles,
-        runs=runs,
-        metrics=ask(lambda study, wildcards: {n: m.as_data() for n, m in study.metrics.items()}),
+        titles=setting("titles"),
+        runs=ask("runs"),
+        metrics=ask("metrics"),
         code=code("table4", metric_entries),
     script:
         "../scripts/table4.py"
@@ -139,8 +139,8 @@ rule comparison:
         table3=rules.table3.output.table,
         table4=rules.table4.output.table,
         table5=rules.parameters.output.table5,
-        tokens=of_models("tokens.parquet"),
-        attention=attention_of_models,
+        tokens=ask("of_models", file="tokens.parquet"),
+        attention=ask("attention_of_models"),
         objects=rules.samples.output.objects,
         published=multiext(
             "resources/published/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"
@@ -164,9 +164,9 @@ rule comparison:
         mem_mb=4000,
         runtime=20,
     params:
-        titles=titles,
-        names=published_names,
-        options=ask(lambda study, wildcards: study.scores[study.first_score].options),
+        titles=setting("titles"),
+        names=ask("published_names"),
+        options=setting("first_options"),
         code=code("comparison"),
     script:
         "../scripts/comparison.py"

@@ -65,9 +65,13 @@ class CocoFolder:
                 f"{missing[0]} first; download them again"
             )
 
-    def image_count(self) -> int:
-        """The number of images that have a caption."""
-        return self.captions()["image_id"].nunique()
+    def check_count(self, wanted: int) -> None:
+        """Raise UserError if fewer than `wanted` images have a caption."""
+        count = self.captions()["image_id"].nunique()
+        if wanted > count:
+            raise UserError(
+                f"sampling.images: asks for {wanted} images, {self.root} has {count}; lower it"
+            )
 
     def captions(self) -> pd.DataFrame:
         """A row a caption: image_id, file_name, width, height, caption_id, caption."""

@@ -1,7 +1,6 @@
 """A study: its keys together, what rules ask of it, and checks between its keys."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -99,10 +98,20 @@ class Study(Keys):
         """The variants, `default` first."""
         return list(dict.fromkeys(["default", *self.variants]))
 
-    @cached_property
+    @property
     def first_score(self) -> str:
         """The score of Table 2 and of figures 4 and 5."""
         return next(iter(self.scores))
+
+    @property
+    def first_options(self) -> dict:
+        """The options of that score."""
+        return self.scores[self.first_score].options
+
+    @property
+    def titles(self) -> list[str]:
+        """The models' names in tables."""
+        return [model.title for model in self.models.values()]
 
     @property
     def score_title(self) -> str:
@@ -113,7 +122,7 @@ class Study(Keys):
     def mask_share(self) -> float:
         """The coverage from which a token counts as an object's in Figure 2 and in Table 2."""
         default = registry.SCORES["head_impact"].options["mask_share"].default
-        return self.scores[self.first_score].options.get("mask_share", default)
+        return self.first_options.get("mask_share", default)
 
     @property
     def first_model(self) -> keys.Model:
@@ -137,20 +146,6 @@ class Study(Keys):
         entry = registry.LAYER_CHOICES[self.setups[setup].choice]
         return (self.setups[setup].by or self.first_score) if "score" in entry.needs else None
 
-    def layer_choice(self, setup: str, model: str) -> dict:
-        """All that decides the layers of a setup beside their scores, as plain data."""
-        entry = registry.LAYER_CHOICES[self.setups[setup].choice]
-        score = self.score_of(setup)
-        choice = {"choice": self.setups[setup].choice, "options": self.setups[setup].options}
-        if score is not None:
-            higher = registry.SCORES[self.scores[score].kind].higher_is_better
-            choice |= {"by": score, "higher_is_better": higher}
-        if "seed" in entry.needs:
-            choice["seed"] = self.layer_seed
-        if "published" in entry.needs:
-            choice["published"] = self.models[model].published
-        return choice
-
     def method_of(self, setup: str) -> Component:
         """How the chosen layers of a setup are tuned."""
         return self.methods[self.setups[setup].method or next(iter(self.methods))]
@@ -166,8 +161,7 @@ class Study(Keys):
     @property
     def annotation_kinds(self) -> list[str]:
         """The annotation files of COCO's layout that the study reads."""
-        needs = {need for name in self.annotator.used for need in registry.ANNOTATORS[name].needs}
-        return ["captions", *(["instances"] if "instances" in needs else [])]
+        return ["captions", *(["instances"] if self.annotators_that_need("instances") else [])]
 
     @property
     def downloads_coco(self) -> bool:
@@ -198,11 +192,8 @@ class Study(Keys):
             )
         for name, setup in self.setups.items():
             self._check_setup(name, setup)
-        for variant, changes in self.variants.items():
-            if variant == "default" and changes.model_dump(exclude_none=True):
-                raise error_at(
-                    "variants.default: is the study's own training; give the variant another name"
-                )
+        if "default" in self.variants:
+            raise error_at("variants.default: is the study's own training; give it another name")
         return self
 
     def _check_dataset(self) -> None:
