@@ -44,8 +44,6 @@ class Plan:
         """An entry of `scores`."""
         return self._entry("scores", self.study.scores, score)
 
-    # ------------------------------------------------------------------ images and annotations
-
     def images_folder(self) -> dict[str, Any]:
         """How a job opens the study's images: the arguments of a CocoFolder."""
         dataset, own = self.study.dataset, f"{self.folder}/dataset"
@@ -111,8 +109,6 @@ class Plan:
         """The group of jobs on a cluster: without a model they go in one with the samples."""
         return None if self.annotator_runs_model(annotator) else "samples"
 
-    # ------------------------------------------------------------------ checkpoints
-
     def _record(self, checkpoint: str, revision: str | None = None) -> str | list:
         """The record of what was fetched of a hub checkpoint; nothing for a folder."""
         if checkpoints.is_local(checkpoint):
@@ -171,8 +167,6 @@ class Plan:
         files += [self.fetched_model(model) for model in self.study.models]
         files += [self._record(**options[name]) for name in self.study.annotator.checkpoints]
         return [file for file in files if file]
-
-    # ------------------------------------------------------------------ scores, layers and runs
 
     def of_models(self, file: str) -> list[str]:
         """A file of every model, in their order."""

@@ -1,0 +1,82 @@
+"""A score, a metric and a family, added as CONTRIBUTING.md says: a file and a line each."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from projects import tiny
+from transformers import AutoTokenizer, SmolVLMConfig, SmolVLMForConditionalGeneration
+
+from headimpact import artifacts
+from headimpact.miniature.checkpoints import MAKERS
+
+PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EXAMPLE = re.compile(
+    r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `registry\.py`, table `(\w+)`:\n\n"
+    r"```python\n(.*?)```",
+    re.S,
+)
+
+
+@pytest.fixture(scope="module")
+def smolvlm(tmp_path_factory):
+    """A small random checkpoint of a class that no family of the package reads."""
+    folder = tmp_path_factory.mktemp("smolvlm")
+    torch.manual_seed(0)
+    model, family = MAKERS["idefics3"]()
+    config = SmolVLMConfig(
+        **{key: value for key, value in model.config.to_dict().items() if key != "model_type"}
+    )
+    SmolVLMForConditionalGeneration(config).save_pretrained(folder)
+    family.tokenizer.save_pretrained(folder)
+    family.image_processor.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extended(project, checkpoints, smolvlm):
+    """A finished study, to which all examples of CONTRIBUTING.md have been added since."""
+    made = project(tiny(checkpoints, "qwen2_vl"))
+    made.run()
+    examples = EXAMPLE.findall(PAGE)
+    assert [table for _, _, table, _ in examples] == ["SCORES", "METRICS", "FAMILIES"]
+    registry = made.folder / "src/headimpact/registry.py"
+    for path, content, table, line in examples:
+        (made.folder / path).write_text(content)
+        text = registry.read_text()
+        assert text.count(f"\n{table} = {{\n") == 1
+        registry.write_text(text.replace(f"\n{table} = {{\n", f"\n{table} = {{\n{line}"))
+    return made
+
+
+def test_nothing_reruns_for_them_until_a_study_names_them(extended):
+    assert extended.planned() == {}
+
+
+def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, smolvlm):
+    study = extended.config["studies"]["tiny"]
+    study["scores"] = {"head_impact": {}, "attended_share": {}}
+    study["setups"]["wide-2"] = {"layers": "bottom", "count": 2, "by": "attended_share"}
+    study["metrics"] = {"accuracy": {}, "confidence": {}}
+    extended.configure(extended.config)
+    planned = extended.planned("results/tiny/table4.csv")
+    assert planned == {"score": 1, "layers": 1, "finetune": 1, "evaluate": 1, "table4": 1}
+    study["models"]["smolvlm"] = {"title": "SMOL", "checkpoint": str(smolvlm)}
+    extended.configure(extended.config)
+    extended.run("results/tiny/table4.csv", "results/tiny/table3.csv")
+    table = pd.read_csv(extended.folder / "results/tiny/table4.csv")
+    assert table[["model", "metric"]].to_numpy().tolist() == [
+        [model, metric] for model in ("QWEN2_VL", "SMOL") for metric in ("Accuracy", "Confidence")
+    ]
+    assert table.notna().all().all() and table["wide-2"].between(0, 1).all()
+    scores = artifacts.read(
+        extended.folder / "results/tiny/qwen2_vl/scores/attended_share.parquet", "scores"
+    )
+    # lower is better: the bottom layers are those of the widest look
+    means = scores.groupby("layer")["value"].mean().sort_values()
+    layers = pd.read_csv(extended.folder / "results/tiny/table3.csv", dtype=str)
+    (row,) = layers.query("model == 'QWEN2_VL' and setup == 'wide-2'")["layers"]
+    assert sorted(map(int, row.split(", "))) == sorted(means.index[-2:])
