@@ -17,9 +17,8 @@ with job(snakemake) as job:
         model, counts = count_parameters(source)
         sizes[entry["title"]] = counts
         layers = range(params.layers or counts["layers"])
-        adapted = method(
-            model, family_class(model.config, source), layers, params.method["options"]
-        )
+        family = family_class(model.config, source)
+        adapted = method(model, family, layers, **params.method["options"])
         trained, total = adapted.get_nb_trainable_parameters()
         trainable[entry["title"]] = {"total": total, "trainable": trained}
     table1(sizes).to_csv(job.output.table1, index=False)
