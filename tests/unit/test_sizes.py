@@ -138,6 +138,6 @@ def test_the_registry_knows_a_familys_model_type_and_prompt(name):
 def test_a_model_of_no_family_is_named(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(UserError, match="bert .*idefics3, paligemma, qwen2_vl") as error:
+    with pytest.raises(UserError, match=r"bert .*idefics3, paligemma, qwen2_vl") as error:
         count_parameters(path)
     assert str(error.value).startswith(f"{path}: ")
