@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-from annotators import save_florence2, save_sam2
 
 from headimpact import artifacts
 from headimpact.annotate.florence2 import Grounder
@@ -14,6 +13,7 @@ from headimpact.annotate.sam2 import Segmenter
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode
+from headimpact.miniature.annotators import save_florence2, save_sam2
 
 
 @pytest.fixture(scope="module")
