@@ -13,19 +13,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks import plain
 from benchmarks.command import append_row, parse_arguments
 from benchmarks.config import PAPER
 from benchmarks.meter import device_name, measure
 from benchmarks.models import build
-from benchmarks.pictures import draw
+from benchmarks.pictures import Images, draw
 from headimpact.models.family import Family
 from headimpact.scores.attention import attended_tokens
 from headimpact.scores.head_impact import unpack
 
 
-def fast(model, family: Family, images, samples, objects) -> list[list[bytes]]:
+def fast(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+) -> list[list[bytes]]:
     """The packed bits of `attended_tokens`; a list of layers x heads entries an object."""
     heads = family.layers * family.heads
     tables = attended_tokens(model, family, images, samples, objects, PAPER.attention.batch)
@@ -47,7 +54,7 @@ def share_that_differs(
     return sum((a != b).sum() for a, b in pairs) / sum(a.size for a, _ in pairs)
 
 
-def read_images(family: Family, images, samples: pd.DataFrame) -> None:
+def read_images(family: Family, images: Images, samples: pd.DataFrame) -> None:
     """Read all images; from then on `images` and `family` return what was read."""
     pixels = {name: family.pixels([images.image(name)]) for name in samples["file_name"]}
     images.image = lambda name: name

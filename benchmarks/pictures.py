@@ -37,9 +37,10 @@ class Noise:
             return image.convert("RGB")
 
 
-def draw(
-    scale: str, **counts: int
-) -> tuple[Noise | CocoFolder, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+Images = Noise | CocoFolder
+
+
+def draw(scale: str, **counts: int) -> tuple[Images, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Images, samples, objects and annotations; counts: images of each split.
 
     Images of the split `impact` have 3.3 objects each on average, as the authors' release has,

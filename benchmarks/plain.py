@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
+from benchmarks.pictures import Images
 from headimpact.artifacts import LABELS
 from headimpact.models import prompts
 from headimpact.models.family import Family, Sequence
@@ -44,12 +45,13 @@ def text_inputs(family: Family, sequences: list[Sequence]) -> dict[str, torch.Te
 
 @torch.no_grad()
 def bare_passes(
-    model, family: Family, images, samples: pd.DataFrame, objects: pd.DataFrame
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
 ) -> None:
-    """One pass an image with the model's fastest attention and logits at one position.
-
-    images: a CocoFolder, or what `pictures.draw` gives.
-    """
+    """One pass an image with the model's fastest attention and logits at one position."""
     first = objects.groupby("sample_id")["description"].first()
     for sample, pixels in read_ahead(family, images, samples, "bare passes"):
         grid = family.grid(sample.width, sample.height)
@@ -60,11 +62,15 @@ def bare_passes(
 
 @torch.no_grad()
 def attended_tokens(
-    model, family: Family, images, samples: pd.DataFrame, objects: pd.DataFrame
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
 ) -> Iterator[list[bytes]]:
     """Which image tokens lie above the mean, by an eager pass an object that returns all attention.
 
-    images: as in `bare_passes`. Yields the packed bits of an object, layer by layer and head by
+    Yields the packed bits of an object, layer by layer and head by
     head.
     """
     configs = [m.config for m in model.modules() if isinstance(m, PreTrainedModel)]
@@ -192,7 +198,7 @@ def _arguments(training, items, work, device):
 def finetune(
     model: torch.nn.Module,
     family: Family,
-    images,
+    images: Images,
     layers: list[int],
     train: tuple[pd.DataFrame, pd.DataFrame],
     validation: tuple[pd.DataFrame, pd.DataFrame],
@@ -231,7 +237,7 @@ def finetune(
 def evaluate(
     model: torch.nn.Module,
     family: Family,
-    images,
+    images: Images,
     samples: pd.DataFrame,
     objects: pd.DataFrame,
     questions: pd.DataFrame,
@@ -239,7 +245,7 @@ def evaluate(
 ) -> list[dict]:
     """Rows of kind "answers": a pass for the description and one for the question, all logits.
 
-    images: as in `bare_passes`. adapter: its folder; None for the model as it is.
+    adapter: its folder; None for the model as it is.
     """
     if adapter:
         load_adapter(model, adapter)

@@ -27,7 +27,7 @@ from benchmarks.command import append_row, parse_arguments
 from benchmarks.config import PAPER
 from benchmarks.meter import device_name
 from benchmarks.models import build
-from benchmarks.pictures import by_split, draw
+from benchmarks.pictures import Images, by_split, draw
 from headimpact import registry
 from headimpact.evaluation.evaluate import evaluate
 from headimpact.evaluation.questions import make_questions
@@ -102,7 +102,11 @@ class Trial:
 
 
 def store_features(
-    model: torch.nn.Module, family: Family, images, samples: pd.DataFrame, record: Path
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    record: Path,
 ) -> None:
     """Write the features of all samples but those of the split impact, as the rule does."""
     samples = samples[samples["split"] != "impact"]

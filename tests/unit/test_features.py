@@ -71,8 +71,8 @@ def test_an_image_that_cannot_be_read_ends_the_generator(made, photo):
 
 
 def test_no_samples_are_no_features(made, photo):
-    none = pd.DataFrame({"sample_id": [], "file_name": []})
-    assert list(features.compute(*made, Folder(photo), none)) == []
+    no_samples = pd.DataFrame({"sample_id": [], "file_name": []})
+    assert list(features.compute(*made, Folder(photo), no_samples)) == []
 
 
 @pytest.fixture

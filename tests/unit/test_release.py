@@ -158,17 +158,17 @@ def test_an_image_without_a_box_may_lack_all_of_its_grounding(published, photogr
 
 
 def test_a_mask_of_another_size_is_left_out(published, photographs):
-    other = scipy.sparse.csr_matrix(np.ones((HEIGHT + 1, WIDTH)))
-    scipy.sparse.save_npz(published[0] / "masks/e3o0m0.npz", other)
+    taller = scipy.sparse.csr_matrix(np.ones((HEIGHT + 1, WIDTH)))
+    scipy.sparse.save_npz(published[0] / "masks/e3o0m0.npz", taller)
     annotations, dropped = annotate(photographs, table_of_images(published[0]), published[0])
     assert dropped["reason"].tolist()[-1] == "mask of another size than its image"
     assert set(annotations["image_id"]) == {100}
 
 
 def test_a_damaged_photograph_is_left_out(published, photographs):
-    cut, other = (photographs.root / f"val2017/{number:012d}.jpg" for number in (0, 3))
-    cut.write_bytes(cut.read_bytes()[:300])
-    Image.new("RGB", (WIDTH + 1, HEIGHT)).save(other)
+    truncated, resized = (photographs.root / f"val2017/{number:012d}.jpg" for number in (0, 3))
+    truncated.write_bytes(truncated.read_bytes()[:300])
+    Image.new("RGB", (WIDTH + 1, HEIGHT)).save(resized)
     annotations, dropped = annotate(photographs, table_of_images(published[0]), published[0])
     assert len(annotations) == 0
     assert dropped["reason"].str.split(":").str[0].tolist() == [
@@ -186,18 +186,18 @@ def spoiled(content, name):
 
 
 def beyond(path):
-    """Indices that lie outside the matrix, which scipy does not look at when it reads."""
+    """Indices that lie outside the matrix, which scipy does not check when it reads."""
     matrix = scipy.sparse.csr_matrix(rectangle(0))
     indices = matrix.indices.copy()
     indices[-1] = 10**6
-    parts = {"data": matrix.data, "indices": indices, "indptr": matrix.indptr}
-    np.savez(path, format=b"csr", shape=np.array(matrix.shape), **parts)
+    arrays = {"data": matrix.data, "indices": indices, "indptr": matrix.indptr}
+    np.savez(path, format=b"csr", shape=np.array(matrix.shape), **arrays)
 
 
 def wide(path):
     """A small file of a matrix that fits no memory."""
-    parts = {"data": np.ones(1), "indices": np.zeros(1, int), "indptr": np.array([0, 1])}
-    np.savez(path, format=b"csr", shape=np.array([1, 1 << 50]), **parts)
+    arrays = {"data": np.ones(1), "indices": np.zeros(1, int), "indptr": np.array([0, 1])}
+    np.savez(path, format=b"csr", shape=np.array([1, 1 << 50]), **arrays)
 
 
 def coordinates(path):
