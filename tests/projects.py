@@ -34,6 +34,7 @@ class Project:
                 shutil.copytree(source, folder / part, ignore=ignore)
             else:
                 shutil.copy(source, folder / part)
+        self.paths = []  # searched for packages before all others
         self.connections = folder / "connections.txt"
         self.servers = {}
         self.configure(config)
@@ -61,7 +62,7 @@ class Project:
         environment = {
             **mine,
             "HF_HOME": str(self.folder / "hub"),
-            "PYTHONPATH": str(ROOT / "tests/workflow/offline"),
+            "PYTHONPATH": ":".join(map(str, [*self.paths, ROOT / "tests/workflow/offline"])),
             "HEADIMPACT_CONNECTIONS": str(self.connections),
             **({"HEADIMPACT_LOOPBACK": "1", **self.servers} if self.servers else {}),
         }

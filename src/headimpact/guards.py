@@ -9,6 +9,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 class UserError(ValueError):
     """An error that its one line explains: where it is, what it is, what to do about it."""
 
+    def __init__(self, message: object):
+        super().__init__(" ".join(line.strip() for line in str(message).splitlines()))
+
 
 class UnavailableError(UserError, OSError):
     """Something that is asked of the network cannot be had."""
@@ -33,7 +36,7 @@ def explain(error, output):
     if type(error).__name__ == "OutOfMemoryError" and not isinstance(error, UserError):
         return "the GPU has too little memory; take a larger one, or dtype: bfloat16"
     if isinstance(error, UserError):
-        return " ".join(str(error).split())
+        return str(error)
     if isinstance(error, MemoryError):
         return "not enough memory; run it on a machine with more"
     return None

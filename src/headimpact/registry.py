@@ -99,7 +99,8 @@ class ScoreEntry(Entry):
 class LayerChoiceEntry(Entry):
     """A function (scores.layers.Decoder, **options) -> sorted list of layers.
 
-    needs: "score" (the layers' scores by `by`), "published" (the model's name in the paper).
+    needs: "score" (the layers' scores by `by`), "seed" (of the study's random draws), "published"
+    (the model's name in the paper).
     layers_per_count: a decoder needs this many layers for each one of `count`.
     """
 
@@ -182,7 +183,7 @@ LAYER_CHOICES = {
     "top": LayerChoiceEntry("scores.layers:top", {"count": _COUNT}, ("score",)),
     "bottom": LayerChoiceEntry("scores.layers:bottom", {"count": _COUNT}, ("score",)),
     "random": LayerChoiceEntry(
-        "scores.layers:random", {"count": _COUNT}, ("score",), layers_per_count=3
+        "scores.layers:random", {"count": _COUNT}, ("score", "seed"), layers_per_count=3
     ),
     "published": LayerChoiceEntry("scores.layers:published", needs=("published",)),
     "list": LayerChoiceEntry(

@@ -19,18 +19,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
-from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 from headimpact import artifacts
 from headimpact.annotate import instances as by_instances
 from headimpact.annotate import release as by_release
-from headimpact.config import check_study, check_tree, check_yaml, one_line, setup_runs
 from headimpact.dataset import captions, scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode, encode, from_segmentation
 from headimpact.dataset.release import Release
 from headimpact.dataset.release import write as write_release
+from headimpact.guards import UserError
+from headimpact.study.config import check_yaml, parse_config
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = int(os.environ.get("HEADIMPACT_FUZZ", 0))
@@ -205,7 +204,7 @@ def read_release(small):
     release = Release(folder.root.parent / "release")
     with told(release.root):
         fits("images", release.samples().assign(width=1, height=1, annotator="release", sha256=""))
-        annotations, dropped = by_release.annotate(folder, images, release)
+        annotations, dropped = by_release.annotate(folder, images, release.root)
         fits("annotations", annotations)
         fits("dropped", dropped)
 
@@ -378,16 +377,11 @@ def as_the_workflow_does(content):
     """Why a run with this config.yaml (bytes) would end before any job, or None."""
     try:
         check_yaml(content)
-        config = yaml.safe_load(content)
-        check_tree(config)
-        validate(config, str(ROOT / "workflow/schemas/config.schema.yaml"))
-        for name, study in config["studies"].items():
-            check_study(name, study)
-            setup_runs(study)
-    except WorkflowError as error:
-        return " ".join(one_line(error.__context__).splitlines())
-    except ValueError as error:
-        return " ".join(str(error).splitlines())
+        config = parse_config(yaml.safe_load(content))
+        for name in config.studies:
+            config.study(name).runs()
+    except UserError as error:
+        return str(error)
 
 
 @pytest.fixture
@@ -446,7 +440,8 @@ SETUPS = {"original": {"layers": "none"}, "top-2": {"layers": "top", "count": 2}
 def test_a_checkpoint_whose_configuration_has_any_value_anywhere(small, content):
     folder = small[0].root / "ein Modell"
     folder.mkdir(exist_ok=True)
-    for name in ("model.safetensors", "preprocessor_config.json"):
+    for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
         (folder / name).touch()
+    (folder / "chat_template.jinja").touch()
     (folder / "config.json").write_bytes(content)
     check_refusal(as_the_workflow_does(study_with(folder)))

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from projects import Project, tiny
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 MODEL = "qwen2_vl"
 STUDY = "results/tiny"
-RUN = f"{STUDY}/{MODEL}/top-2/0"
+RUN = f"{STUDY}/{MODEL}/top-2/default/0"
 TARGETS = ("results/table4.csv", f"{STUDY}/table2.csv")
 COMMAND = ("--cores", "2", *TARGETS)
 
@@ -28,7 +29,7 @@ def config(checkpoints):
     study = told["studies"]["tiny"]
     study["setups"].pop("random-2")
     study["training"]["epochs"] = 25
-    study["impact"] = {"shards": 2}
+    study["attention"] = {"shards": 2}
     return told
 
 
@@ -66,10 +67,10 @@ def written(path):
 
 
 POINTS = {
-    "while images are annotated": f"{STUDY}/logs/annotate_instances.0.log",
+    "while images are annotated": f"{STUDY}/logs/annotate.instances.0.log",
     "while a model's attention is read": f"{STUDY}/logs/{MODEL}.attention.1.log",
     "between two epochs": f"{RUN}/epochs/*/state.safetensors",
-    "while a model is evaluated": f"{STUDY}/logs/{MODEL}.evaluate.0.log",
+    "while a model is evaluated": f"{STUDY}/logs/{MODEL}.evaluate.top-2.default.0.log",
     "while a table is written": f"{STUDY}/logs/table4.log",
 }
 
@@ -93,14 +94,14 @@ def test_a_study_killed_at_five_points_is_the_same_study(project, config, whole)
 def test_a_training_told_to_end_goes_on_from_its_last_epoch(project, config, whole):
     """As a cluster's time limit does: SIGTERM to the job alone."""
     made = project(config)
-    made.run(f"{STUDY}/{MODEL}/head_scores.parquet", f"{STUDY}/{MODEL}/features.json")
+    made.run(f"{STUDY}/{MODEL}/scores/head_impact.parquet", f"{STUDY}/{MODEL}/features.json")
     run = made.start(*COMMAND)
     wait(run, lambda: any(made.folder.glob(f"{RUN}/epochs/*/state.safetensors")))
     os.kill(process(made, "finetune.py"), signal.SIGTERM)
     assert run.wait() != 0
     assert "Error in rule finetune" in (made.folder / "output.txt").read_text()
     assert not (made.folder / RUN / "adapter").exists()
-    log = made.folder / f"{STUDY}/logs/{MODEL}.finetune.top-2.0.log"
+    log = made.folder / f"{STUDY}/logs/{MODEL}.finetune.top-2.default.0.log"
     first = re.findall(r"epoch (\d+): 100%", log.read_text())
     made.run(*TARGETS)
     second = re.findall(r"epoch (\d+): 100%", log.read_text())
@@ -131,7 +132,7 @@ def process(project, script):
 def test_a_second_run_in_the_same_folder_leaves_the_first_alone(project, config, whole):
     made, command = project(config), ("--cores", "2", TARGETS[1])
     run = made.start(*command)
-    wait(run, written(made.folder / f"{STUDY}/logs/annotate_instances.0.log"))
+    wait(run, written(made.folder / f"{STUDY}/logs/annotate.instances.0.log"))
     second = made.snakemake(*command)
     assert second.returncode != 0
     assert "Finished job" not in second.stdout + second.stderr
@@ -164,9 +165,9 @@ def small_disk(project, config):
     ("before", "target", "left"),
     [
         # a parquet file, the state of a training, a table, and not even room for a log's first line
-        (f"{STUDY}/samples.parquet", f"{STUDY}/{MODEL}/attended/0.parquet", 8192),
-        (f"{STUDY}/{MODEL}/head_scores.parquet", f"{RUN}/history.json", 65536),
-        (f"{STUDY}/{MODEL}/head_scores.parquet", f"{STUDY}/table2.csv", 0),
+        (f"{STUDY}/samples.parquet", f"{STUDY}/{MODEL}/attention/0.parquet", 8192),
+        (f"{STUDY}/{MODEL}/scores/head_impact.parquet", f"{RUN}/history.json", 65536),
+        (f"{STUDY}/{MODEL}/scores/head_impact.parquet", f"{STUDY}/table2.csv", 0),
     ],
     ids=["parquet", "state", "table"],
 )
@@ -197,9 +198,14 @@ def copied(whole, tmp_path):
 
 
 def flip(path):
-    """One bit in its middle."""
+    """One bit in its middle; of a table in a page's last byte, since footers are not covered."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    place = len(content) // 2
+    if path.suffix == ".parquet":
+        column = pq.read_metadata(path).row_group(0).column(0)
+        start = column.dictionary_page_offset or column.data_page_offset
+        place = start + column.total_compressed_size - 1
+    content[place] ^= 1
     path.write_bytes(content)
 
 
@@ -212,10 +218,10 @@ def cut(path):
     ("file", "reader", "says"),
     [
         ("samples.parquet", "tokens", "samples.parquet: damaged"),
-        (f"{MODEL}/attended/1.parquet", "impact", "attended/1.parquet: damaged"),
-        (f"{MODEL}/metrics/0.parquet", "table4", "metrics/0.parquet: damaged"),
-        (f"{MODEL}/top-2/0/adapter/*.safetensors", "evaluate", "adapter: not as it was trained"),
-        ("dataset/scenes/*.png", "annotate_instances", "not the file that the study was drawn"),
+        (f"{MODEL}/attention/1.parquet", "score", "attention/1.parquet: damaged"),
+        (f"{MODEL}/top-2/default/0/answers.parquet", "table4", "answers.parquet: damaged"),
+        (f"{MODEL}/top-2/default/0/adapter/*.safetensors", "evaluate", "adapter: "),
+        ("dataset/scenes/*.png", "annotate", "dataset/scenes/"),
     ],
 )
 def test_a_damaged_file_is_named_and_no_table_made_of_it(copied, file, reader, says, damage):
@@ -234,9 +240,9 @@ def test_a_checkpoint_that_is_not_its_maker_s_ends_its_jobs(project, checkpoints
     shutil.copytree(Path(__file__).parents[2] / "resources/miniature" / MODEL, tmp_path / MODEL)
     flip(tmp_path / MODEL / "model.safetensors")
     made = project(tiny(tmp_path, MODEL))
-    done = made.snakemake("--cores", "2", f"{STUDY}/{MODEL}/head_scores.parquet")
+    done = made.snakemake("--cores", "2", f"{STUDY}/{MODEL}/scores/head_impact.parquet")
     assert done.returncode != 0
-    assert f"{MODEL}/model.safetensors: not as " in done.stdout + done.stderr
+    assert f"{MODEL}/model.safetensors: its SHA-256" in done.stdout + done.stderr
 
 
 def test_attention_that_is_not_finite_names_sample_and_layer(project, checkpoints, tmp_path):
@@ -249,7 +255,7 @@ def test_attention_that_is_not_finite_names_sample_and_layer(project, checkpoint
     weights[name][0, 0] = float("nan")
     save_file(weights, path, metadata={"format": "pt"})
     made = project(tiny(tmp_path, MODEL))
-    done = made.snakemake("--cores", "2", f"{STUDY}/{MODEL}/head_scores.parquet")
+    done = made.snakemake("--cores", "2", f"{STUDY}/{MODEL}/scores/head_impact.parquet")
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in output
     assert re.search(

@@ -1,7 +1,10 @@
 """The whole graph on a very small study: what it makes, and what a change makes it do again."""
 
+import copy
 import hashlib
 import json
+import re
+import shutil
 
 import pandas as pd
 import torch
@@ -10,6 +13,9 @@ from projects import ALL, tiny
 from safetensors.torch import load_file
 
 from headimpact import artifacts
+from headimpact.models import features
+
+RUNS = 4  # of a model
 
 
 def test_all_tables_and_figures_are_there(finished):
@@ -64,7 +70,7 @@ def test_the_report_holds_tables_and_figures(finished):
 
 
 def test_every_artifact_says_where_it_comes_from(finished):
-    path = finished.folder / "results/tiny/qwen2_vl/metrics/0.parquet"
+    path = finished.folder / "results/tiny/qwen2_vl/top-2/default/0/answers.parquet"
     record = artifacts.provenance(path)
     assert record["study"] == "tiny" and record["model"] == "qwen2_vl"
     assert record["versions"]["torch"] and record["code"]
@@ -73,31 +79,76 @@ def test_every_artifact_says_where_it_comes_from(finished):
     assert samples["image_id"].is_unique
 
 
-def test_image_features_are_kept_only_while_a_study_trains(finished):
-    assert len(list(finished.folder.glob("results/tiny/*/features.json"))) == len(ALL)
-    assert not list(finished.folder.glob("results/tiny/*/features/*"))
+def test_image_features_stay_and_are_those_of_all_splits_that_a_training_needs(finished):
+    samples = artifacts.read(finished.folder / "results/tiny/samples.parquet", "samples")
+    used = set(samples[samples["split"] != "impact"]["sample_id"])
+    for model in ALL:
+        assert set(features.load(finished.folder / f"results/tiny/{model}/features.json")) == used
 
 
-def test_a_training_does_without_features_that_are_gone(finished):
-    history = finished.folder / "results/tiny/qwen2_vl/top-2/0/history.json"
+def test_a_training_and_an_evaluation_do_without_features_that_are_gone(finished):
+    shutil.rmtree(finished.folder / "results/tiny/qwen2_vl/features")
+    assert "Nothing to be done" in finished.run()
+    answers = finished.folder / "results/tiny/qwen2_vl/top-2/default/0/answers.parquet"
+    expected = artifacts.read(answers, "answers")
+    history = finished.folder / "results/tiny/qwen2_vl/top-2/default/0/history.json"
     adapter = history.parent / "adapter/adapter_model.safetensors"
     before = load_file(adapter)
     history.unlink()
     finished.run(str(history.relative_to(finished.folder)))
     after = load_file(adapter)
-    log = (finished.folder / "results/tiny/logs/qwen2_vl.finetune.top-2.0.log").read_text()
+    log = finished.folder / "results/tiny/logs/qwen2_vl.finetune.top-2.default.0.log"
+    log = log.read_text()
     assert "images: 100%" in log, "it computes them itself"
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     finished.run()
+    pd.testing.assert_frame_equal(
+        artifacts.read(answers, "answers").sort_values("object_id", ignore_index=True),
+        expected.sort_values("object_id", ignore_index=True),
+        rtol=1e-5,
+    )
+
+
+def test_the_layers_of_table_3_are_those_that_were_trained(finished):
+    table = pd.read_csv(finished.folder / "results/tiny/table3.csv", dtype=str)
+    models = {name.upper(): name for name in ALL}
+    for row in table[table["setup"] != "original"].itertuples():
+        folder = finished.folder / f"results/tiny/{models[row.model]}/{row.setup}"
+        trained = {
+            int(re.search(r"\.layers\.(\d+)\.", name)[1])
+            for name in load_file(folder / f"default/{row.draw}/adapter/adapter_model.safetensors")
+        }
+        assert trained == set(map(int, row.layers.split(", ")))
+        layers = json.loads((folder / row.draw / "layers.json").read_text())
+        assert set(layers["layers"]) == trained and layers["by"] == "head_impact"
+
+
+def test_layers_that_come_out_the_same_train_nothing_once_table_3_is_made(finished):
+    """Head Impact over images ranks layers otherwise or not; trainings follow where it does."""
+    before, files = copy.deepcopy(finished.config), []
+    for model in ALL:
+        files += sorted(finished.folder.glob(f"results/tiny/{model}/*/*/layers.json"))
+    contents = [file.read_text() for file in files]
+    try:
+        finished.config["studies"]["tiny"]["scores"] = {"head_impact": {"average_over": "images"}}
+        finished.configure(finished.config)
+        assert "rule layers" in finished.run("results/tiny/table3.csv")
+        changed = [file.read_text() != text for file, text in zip(files, contents, strict=True)]
+        assert not all(changed[:RUNS])
+        planned = finished.planned("results/table4.csv").get("finetune", 0)
+        assert planned == sum(changed)
+    finally:
+        finished.configure(before)
+        finished.run()
 
 
 def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, project, checkpoints):
     """Every shortcut off, everything that can be in two shards: numbers as of one job of each."""
-    told = tiny(checkpoints, "qwen2_vl", "paligemma2")
+    config = tiny(checkpoints, "qwen2_vl", "paligemma2")
     names = ("one_pass", "kept_features", "frozen_layers", "few_logits")
-    two = {part: {"shards": 2} for part in ("impact", "evaluation", "annotator")}
-    told["studies"]["tiny"].update(two, shortcuts=dict.fromkeys(names, False))
-    plain = project(told)
+    two = {part: {"shards": 2} for part in ("attention", "annotator")}
+    config["studies"]["tiny"].update(two, shortcuts=dict.fromkeys(names, False))
+    plain = project(config)
     plain.run("results/table4.csv", "results/tiny/table4_draws.csv", "results/table2.csv")
     for name in ("table4.csv", "tiny/table4_draws.csv", "table2.csv"):
         first = pd.read_csv(finished.folder / "results" / name)
@@ -117,17 +168,25 @@ def test_a_job_runs_its_own_checkout_whatever_else_is_installed(project, checkpo
 
 def test_a_run_leaves_what_its_results_rest_on(finished):
     told = json.loads((finished.folder / "results/tiny/provenance.json").read_text())
-    assert told["study"] == "tiny" and told["configuration"]["lora"]["rank"] == 8
+    assert told["study"] == "tiny" and told["configuration"]["methods"]["lora"]["rank"] == 8
     assert told["seeds"]["training.seed"] == 0 and told["seeds"]["dataset.seed"] == 5
     assert {entry["checkpoint"].rsplit("/")[-1] for entry in told["checkpoints"]} == set(ALL)
-    assert all(entry["digest"] and entry["device"] == "cpu" for entry in told["checkpoints"])
+    assert all(entry["identity"] for entry in told["checkpoints"])
+    assert any(entry.get("device") == "cpu" for entry in told["checkpoints"])
     assert told["versions"]["torch"] == torch.__version__ and told["machines"]["python"]
     assert told["data"]["images"] == 24 and len(told["data"]["sha256"]) == 64
     table = finished.folder / "results/tiny/table4.csv"
     assert told["files"]["table4.csv"] == hashlib.sha256(table.read_bytes()).hexdigest()
-    jobs = {"scenes", "images", "samples", "qwen2_vl.finetune.random-2.1", "table4", "figure2"}
+    jobs = {
+        "scenes",
+        "images",
+        "samples",
+        "qwen2_vl.finetune.random-2.default.1",
+        "table4",
+        "figure2",
+    }
     assert jobs <= told["rules"].keys()
-    trained = told["rules"]["qwen2_vl.finetune.random-2.1"]
+    trained = told["rules"]["qwen2_vl.finetune.random-2.default.1"]
     assert trained["seconds"] > 0 and trained["peak_mb"] > 100
     assert told["damaged"] == {}
 

@@ -46,6 +46,8 @@ def small(config, downloads):
             "top-4": {"layers": "top", "count": 4},
             "random-4": {"layers": "random", "count": 4},
         }
+    published = {name: {"layers": "published"} for name in ("top-4", "random-4")}
+    config["studies"]["paper_layers"]["setups"] = {"original": {"layers": "none"}, **published}
     return config
 
 
@@ -117,10 +119,10 @@ def test_every_result_names_its_checkpoint_s_commit(made):
             else:
                 assert record["release"] == made.config["downloads"]["release_commit"]
             continue
-        told = record.get("checkpoint") or record["model"]
+        told = record["checkpoint"]
         assert told["commit"] == COMMIT and told["revision"] is None, path
-        assert "digest" in told and str(made.folder) not in json.dumps(record)
-    adapter = results / "paligemma2/top-4/0/adapter/adapter_config.json"
+        assert "identity" in told and str(made.folder) not in json.dumps(record)
+    adapter = results / "paligemma2/top-4/default/0/adapter/adapter_config.json"
     told = json.loads(adapter.read_text())
     assert told["base_model_name_or_path"] == "google/paligemma2-3b-mix-448"
     assert str(made.folder) not in adapter.read_text()
@@ -163,7 +165,7 @@ def test_the_second_run_and_a_changed_key_need_no_network(made):
 def test_the_papers_layers_can_be_trained(made):
     planned = made.planned("results/paper_layers/table4.csv")
     # no Head Impact is needed, and the same release, photographs and checkpoints
-    assert planned["finetune"] == 6 and planned["evaluate"] == 3
-    assert not {"attention", "impact", "coco", "release", "checkpoint"} & set(planned)
+    assert planned["finetune"] == 6 and planned["evaluate"] == 9
+    assert not {"attention", "score", "coco", "release", "checkpoint"} & set(planned)
     throughout = made.planned("results/paper_annotated/table4.csv")
-    assert "annotate_release" not in throughout and "release" not in throughout
+    assert throughout["annotate"] == 2 and "release" not in throughout

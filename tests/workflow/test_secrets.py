@@ -42,7 +42,9 @@ def test_a_token_stands_in_no_result_log_or_cache(project, checkpoints):
         made.servers = {**environment, "HF_TOKEN": TOKEN}
         done = made.snakemake("--cores", "2", "--verbose", "results/tiny/table4.csv")
     assert done.returncode == 0, done.stderr
-    assert artifacts.provenance(made.folder / "results/tiny/qwen2_vl/attended/0.parquet")["model"]
+    assert artifacts.provenance(made.folder / "results/tiny/qwen2_vl/attention/0.parquet")[
+        "checkpoint"
+    ]
     assert leaks(made, done, TOKEN) == []
 
 

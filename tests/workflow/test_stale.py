@@ -10,36 +10,41 @@ from projects import ALL, tiny
 
 MODELS, RUNS, TRAINED = len(ALL), 4, 3  # a model's runs: original, top-2, two draws of random-2
 
-# jobs by rule, and what follows from them, for the default study
-TABLE4 = {"table4": 1, "default_table": 2}
-EVALUATED = {"evaluate": MODELS, **TABLE4}
-TUNED = {"finetune": MODELS * TRAINED, **EVALUATED}
-COUNTED = {"parameters": 1, "default_table": 2}
-DRAWN = {"figure": 2, "default_figure": 4}  # figures 4 and 5, as SVG and PNG
-FIGURE2 = {"figure2": 1, "default_figure": 2}
-
 
 def jobs(*parts, **more):
-    """The jobs of all parts together; copies of tables and figures add up."""
+    """The jobs of all parts together, with the copies of the default study's tables and figures."""
     together = {}
     for part in (*parts, more):
-        for rule, count in part.items():
-            copies = rule.startswith("default_")
-            together[rule] = together.get(rule, 0) + count if copies else count
-    return together
+        together |= part
+    tables = {"table2": 1, "table3": 1, "table4": 2, "parameters": 2}
+    figures = {"figure": 2, "figure2": 2}  # SVG and PNG
+    copies = {
+        "default_table": sum(together.get(rule, 0) * n for rule, n in tables.items()),
+        "default_figure": sum(together.get(rule, 0) * n for rule, n in figures.items()),
+    }
+    return together | {rule: count for rule, count in copies.items() if count}
 
 
-SCORED = jobs(TUNED, DRAWN, impact=MODELS, table2=1, table3=1, default_table=2)
+TABLE4 = jobs(table4=1)
+EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
+TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
+COUNTED = jobs(parameters=1)
+# scores rank the layers of top-2 and of two draws of random-2; what these decide is planned, and
+# does not run if the layers are the same
+SCORED = jobs(TUNED, score=MODELS, layers=MODELS * TRAINED, table2=1, table3=1, figure=2)
 ATTENDED = jobs(SCORED, attention=MODELS)
-SAMPLED = jobs(ATTENDED, FIGURE2, samples=1, tokens=MODELS, features=MODELS)
+SAMPLED = jobs(
+    *(ATTENDED, EVALUATED),
+    **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
+)
 
 
 @contextmanager
 def changed(project, *keys, value):
     """A configuration with another value there; of the study tiny, unless `studies` is first."""
     before = copy.deepcopy(project.config)
-    told = copy.deepcopy(before)
-    place = told if keys[0] == "studies" else told["studies"]["tiny"]
+    config = copy.deepcopy(before)
+    place = config if keys[0] == "studies" else config["studies"]["tiny"]
     for key in keys[:-1]:
         place = place.setdefault(key, {})
     if value is None:
@@ -47,7 +52,7 @@ def changed(project, *keys, value):
     else:
         place[keys[-1]] = value
     try:
-        project.configure(told)
+        project.configure(config)
         yield
     finally:
         project.configure(before)
@@ -68,8 +73,8 @@ def edited(project, file, *change):
 
 
 def planned(project, *targets):
-    found = project.planned(*targets)
-    return {rule: count for rule, count in found.items() if rule != "all"}
+    counts = project.planned(*targets)
+    return {rule: count for rule, count in counts.items() if rule != "all"}
 
 
 def test_nothing_is_stale_in_a_finished_study(finished):
@@ -81,54 +86,59 @@ def test_nothing_is_stale_in_a_finished_study(finished):
     ("keys", "value", "wanted"),
     [
         (("title",), "another title", {}),
-        (("lora", "rank"), 4, jobs(TUNED, COUNTED)),
-        (("lora", "dropout"), 0.1, jobs(TUNED, COUNTED)),
+        (("methods",), {"lora": {"rank": 4}}, jobs(TUNED, COUNTED)),
+        (("methods",), {"lora": {"dropout": 0.1}}, jobs(TUNED, COUNTED)),
+        (("methods",), {"lora": {}, "other": {"kind": "lora", "rank": 4}}, {}),
         (("training", "learning_rate"), 0.01, TUNED),
         (("training", "seed"), 1, TUNED),
+        (("variants",), {"fast": {"learning_rate": 0.1}}, TUNED),
         # of one setup alone
         (
             ("setups", "top-2", "training"),
             {"learning_rate": 0.01},
-            jobs(EVALUATED, finetune=MODELS),
+            jobs(TABLE4, finetune=MODELS, evaluate=MODELS),
         ),
-        # who draws layers, and no one else
+        # the setups whose layers are drawn
         (
             ("layer_seed",),
             1,
-            jobs(EVALUATED, finetune=MODELS * 2, table3=1, default_table=1),
+            jobs(
+                *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}),
+                table3=1,
+            ),
         ),
         # a new setup, and one less
         (
             ("setups", "full"),
             {"layers": "all"},
-            jobs(EVALUATED, finetune=MODELS, table3=1, default_table=1),
+            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
-        (("setups", "random-2"), None, jobs(EVALUATED, table3=1, default_table=1)),
+        (("setups", "random-2"), None, jobs(TABLE4, table3=1)),
         (
             ("setups", "random-2", "draws"),
             3,
-            jobs(EVALUATED, finetune=MODELS, table3=1, default_table=1),
+            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         # mask rules: of tokens, and of objects
-        (("impact", "mask_share"), 0.25, jobs(SCORED, FIGURE2)),
-        (("impact", "average_over"), "images", SCORED),
+        (("scores",), {"head_impact": {"mask_share": 0.25}}, jobs(SCORED, figure2=1)),
+        (("scores",), {"head_impact": {"average_over": "images"}}, SCORED),
+        # another score, which nothing asks for
+        (("scores",), {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}}, {}),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
-        (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate_instances=1)),
-        (("sampling", "seed"), 1, jobs(SAMPLED, images=1, annotate_instances=1)),
-        (("sampling", "images"), 26, jobs(SAMPLED, images=1, annotate_instances=1)),
+        (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
+        (("sampling", "seed"), 1, jobs(SAMPLED, images=1, annotate=1)),
+        (("sampling", "images"), 26, jobs(SAMPLED, images=1, annotate=1)),
         (("sampling", "order"), "area", SAMPLED),
-        (
-            ("dataset", "seed"),
-            6,
-            jobs(SAMPLED, scenes=1, images=1, annotate_instances=1),
-        ),
-        (("evaluation", "seed"), 3, EVALUATED),
-        (("evaluation", "answer_probability"), "vocabulary", TABLE4),
+        (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, annotate=1)),
+        (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
+        # metrics are computed from what the models said
+        (("metrics",), {"perplexity": {}}, TABLE4),
+        (("metrics",), {"p": {"kind": "answer_probability", "share_of": "vocabulary"}}, TABLE4),
         # how many at once: the same numbers
-        (("impact", "batch"), 1, {}),
+        (("attention",), {"batch": 1}, {}),
         (("annotator", "batch"), 1, {}),
-        (("impact", "shards"), 2, jobs(SCORED, attention=2 * MODELS)),
-        (("shortcuts", "one_pass"), False, jobs(ATTENDED)),
+        (("attention",), {"shards": 2}, jobs(SCORED, attention=2 * MODELS)),
+        (("shortcuts", "one_pass"), False, jobs(ATTENDED, EVALUATED)),
         (("shortcuts", "few_logits"), False, TUNED),
     ],
 )
@@ -137,18 +147,22 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, 
         assert planned(finished) == wanted
 
 
-def test_a_model_s_title_makes_tables_and_figures_anew(finished):
-    tables = {"parameters": 1, "table2": 1, "table3": 1, "table4": 1, "default_table": 6}
+def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
     with changed(finished, "models", "qwen2_vl", "title", value="another"):
-        assert planned(finished) == jobs(tables, DRAWN)
+        assert planned(finished) == jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
+
+
+MODEL = {
+    **dict.fromkeys(("tokens", "attention", "score", "features"), 1),
+    **{"layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
+}
+TABLES = jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
 
 
 def test_a_new_model_leaves_the_others_alone(finished, checkpoints):
-    told = {"title": "FOURTH", "checkpoint": str(checkpoints / "idefics3")}
-    alone = {"tokens": 1, "attention": 1, "impact": 1, "features": 1, "evaluate": 1}
-    tables = {"parameters": 1, "table2": 1, "table3": 1, "table4": 1, "default_table": 6}
-    with changed(finished, "models", "fourth", value=told):
-        assert planned(finished) == jobs(alone, tables, DRAWN, finetune=TRAINED)
+    fourth = {"title": "FOURTH", "checkpoint": str(checkpoints / "idefics3")}
+    with changed(finished, "models", "fourth", value=fourth):
+        assert planned(finished) == jobs(MODEL, TABLES)
 
 
 def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
@@ -157,67 +171,118 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         assert planned(finished) == {}
         assert planned(finished, "results/other/table2.csv") == {}
         new = planned(finished, "results/new/table4.csv")
-    data = dict.fromkeys(("scenes", "images", "annotate_instances", "samples"), 1)
-    model = dict.fromkeys(("tokens", "attention", "impact", "features", "evaluate"), 1)
-    assert new == {**data, **model, "finetune": TRAINED, "table4": 1}
+    data = dict.fromkeys(("scenes", "images", "annotate", "samples", "questions"), 1)
+    # the original's layers stand in Table 3 alone
+    assert new == {**data, **MODEL, "layers": TRAINED, "table4": 1}
 
 
 def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp_path):
-    shutil.copytree(checkpoints / "qwen2_vl", tmp_path / "mine")
-    tables = {"parameters": 1, "table2": 1, "table3": 1, "table4": 1, "default_table": 6}
-    model = {"tokens": 1, "attention": 1, "impact": 1, "features": 1, "evaluate": 1}
-    with changed(finished, "models", "qwen2_vl", "checkpoint", value=str(tmp_path / "mine")):
-        assert planned(finished) == jobs(model, tables, DRAWN, finetune=TRAINED)
+    shutil.copytree(checkpoints / "qwen2_vl", tmp_path / "altered")
+    with changed(finished, "models", "qwen2_vl", "checkpoint", value=str(tmp_path / "altered")):
+        assert planned(finished) == jobs(MODEL, TABLES)
+
+
+# the family of one model; the original's layers follow from nothing of it
+FAMILY = jobs(MODEL, TABLES, layers=TRAINED)
+# what runs or trains a model, and what follows
+PROMPTED = jobs(ATTENDED, EVALUATED)
 
 
 @pytest.mark.parametrize(
     ("file", "change", "wanted"),
     [
-        # a prompt: who speaks, and what follows
-        ("src/headimpact/prompts.py", ("What is this photo?", "What do you see?"), ATTENDED),
+        ("models/prompts.py", ("What is this photo?", "What do you see?"), PROMPTED),
         # a sign of equation (1)
         (
-            "src/headimpact/impact.py",
+            "scores/head_impact.py",
             ("(attended & mask).sum(-1) /", "-(attended & mask).sum(-1) /"),
             SCORED,
         ),
         # the threshold of attention, where the model runs
+        ("scores/attention.py", ("attention > attention", "attention < attention"), ATTENDED),
+        # how layers are chosen
         (
-            "src/headimpact/impact.py",
-            ("attention > attention.mean", "attention < attention.mean"),
-            ATTENDED,
+            "scores/layers.py",
+            ("(decoder.ranked[:count]", "(decoder.ranked[-count:]"),
+            jobs(TUNED, layers=MODELS * RUNS, table3=1),
         ),
-        # a table's rounding
-        ("src/headimpact/tables.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
-        (
-            "workflow/scripts/table2.py",
-            ("index=False", "index=True"),
-            {"table2": 1, "default_table": 1},
-        ),
-        # a caption of the report, and what a rule asks of a machine
-        ("workflow/report/table4.rst", lambda text: text + "More words.\n", {}),
-        ("workflow/rules/impact.smk", ("mem_mb=8000", "mem_mb=9000"), {}),
+        ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(TUNED, EVALUATED, COUNTED)),
+        ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),
+        ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
+        ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), FAMILY),
         # what says the same in other words
-        ("src/headimpact/impact.py", ("Intersection over union of", "The overlap of"), {}),
-        ("src/headimpact/scoring.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
-        ("src/headimpact/attend.py", lambda text: text.replace("    ", "\t"), {}),
-        ("src/headimpact/features.py", lambda text: text + "\n\ndef unused():\n    return 1\n", {}),
-        # an upgrade, where the package is used
-        ("envs/headimpact.yaml", ("matplotlib==", "matplotlib==9."), jobs(DRAWN, FIGURE2)),
-        ("envs/headimpact.yaml", ("peft==", "peft==9."), jobs(TUNED, COUNTED)),
-        ("envs/headimpact.yaml", ("tqdm==", "tqdm==9."), {}),
-        ("envs/headimpact.yaml", ("snakemake==", "snakemake==10."), {}),
+        ("scores/head_impact.py", ("Intersection over union of", "The overlap of"), {}),
+        ("models/continuations.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
+        ("scores/attention.py", lambda text: text.replace("    ", "\t"), {}),
+        # what arrives through params: a new kind of table, key, score or metric
+        ("artifacts.py", ("TABLES = {", 'TABLES = {"new": {"a": "int64"},'), {}),
+        (
+            "study/keys.py",
+            ("class Questions(Keys):", "class Questions(Keys):\n    new: int = 1"),
+            {},
+        ),
+        (
+            "registry.py",
+            ("SCORES = {", 'SCORES = {"new": ScoreEntry("scores.new:new"),'),
+            {},
+        ),
+        # what a table holds
+        (
+            "artifacts.py",
+            ('"answer": "string"', '"answer": "string?"'),
+            jobs(EVALUATED, questions=1),
+        ),
     ],
 )
-def test_an_edited_file_reruns_exactly_what_its_meaning_decides(finished, file, change, wanted):
-    with edited(finished, file, *(change if isinstance(change, tuple) else (change,))):
+def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, change, wanted):
+    change = change if isinstance(change, tuple) else (change,)
+    with edited(finished, f"src/headimpact/{file}", *change):
         assert planned(finished) == wanted
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "wanted"),
+    [
+        (
+            "scripts/table2.py",
+            ("index=False)\n    uncovered", "index=True)\n    uncovered"),
+            "table2",
+        ),
+        ("report/table4.rst", lambda text: text + "More words.\n", None),
+        ("rules/scores.smk", ("mem_mb=8000", "mem_mb=9000"), None),
+    ],
+)
+def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, change, wanted):
+    change = change if isinstance(change, tuple) else (change,)
+    with edited(finished, f"workflow/{file}", *change):
+        assert planned(finished) == (jobs(**{wanted: 1}) if wanted else {})
+
+
+@pytest.mark.parametrize(
+    ("package", "wanted"),
+    [
+        ("matplotlib", jobs(figure=2, figure2=1)),
+        ("peft", jobs(TUNED, EVALUATED, COUNTED)),
+        ("tqdm", {}),
+        ("snakemake", {}),
+    ],
+)
+def test_an_upgrade_reruns_what_imports_the_package(finished, tmp_path, package, wanted):
+    """An installation that says that it holds version 99 of the package."""
+    record = tmp_path / f"{package}-99.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99\n")
+    finished.paths = [tmp_path]
+    try:
+        assert planned(finished) == wanted
+    finally:
+        finished.paths = []
 
 
 def test_a_changed_sign_reruns_every_study(finished):
     change = ("(attended & mask).sum(-1) /", "-(attended & mask).sum(-1) /")
-    with edited(finished, "src/headimpact/impact.py", *change):
-        assert planned(finished, "results/other/table2.csv") == {"impact": 1, "table2": 1}
+    with edited(finished, "src/headimpact/scores/head_impact.py", *change):
+        assert planned(finished, "results/other/table2.csv") == {"score": 1, "table2": 1}
 
 
 def test_neither_a_touch_nor_a_checkout_reruns_anything(finished, tmp_path):
@@ -229,10 +294,9 @@ def test_neither_a_touch_nor_a_checkout_reruns_anything(finished, tmp_path):
     assert planned(finished) == {}
 
     def git(*arguments):
-        told = ["git", "-c", "user.name=a", "-c", "user.email=a@b", f"--git-dir={tmp_path}/git"]
-        subprocess.run(
-            [*told, f"--work-tree={finished.folder}", *arguments], check=True, capture_output=True
-        )
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", f"--git-dir={tmp_path}/git"]
+        command += [f"--work-tree={finished.folder}", *arguments]
+        subprocess.run(command, check=True, capture_output=True)
 
     git("init")
     git("add", *sources)
@@ -240,7 +304,7 @@ def test_neither_a_touch_nor_a_checkout_reruns_anything(finished, tmp_path):
     try:
         for path in [*(finished.folder / "src").rglob("*.py"), finished.folder / "Snakefile"]:
             path.write_text(path.read_text() + "\n# another commit\n")
-        change = finished.folder / "src/headimpact/impact.py"
+        change = finished.folder / "src/headimpact/scores/attention.py"
         change.write_text(change.read_text().replace("attention >", "attention <"))
         git("commit", "-am", "two")
         assert planned(finished) == ATTENDED

@@ -157,7 +157,9 @@ def annotator_inputs(study, wildcards):
 
 @ask
 def fetched_to_count(study, wildcards):
-    files = [fetched(m.checkpoint, m.revision) for m in study.models.values() if not m.configuration]
+    files = [
+        fetched(m.checkpoint, m.revision) for m in study.models.values() if not m.configuration
+    ]
     return [file for file in files if file]
 
 
@@ -171,9 +173,7 @@ def annotator_options(study, wildcards):
     entry, options = registry.ANNOTATORS[wildcards.annotator], study.annotator.options
     values = {name: options[name] for name in entry.options}
     for name in entry.checkpoints:
-        values[name] = checkpoint_data(
-            values[name]["checkpoint"], values[name].get("revision")
-        )
+        values[name] = checkpoint_data(values[name]["checkpoint"], values[name].get("revision"))
     if "model" in entry.needs:
         values["device"] = study.device
     if "release" in entry.needs:
@@ -247,16 +247,26 @@ def layer_scores_file(study, wildcards):
 def layer_choice(study, wildcards):
     """All that decides the layers of a setup beside their scores."""
     setup, model = setup_of(study, wildcards), model_of(study, wildcards)
-    entry, score = registry.LAYER_CHOICES[setup.choice], study.score_of(wildcards.setup)
-    choice = {"choice": setup.choice, "options": setup.options}
-    if score is not None:
-        kind = study.scores[score].kind
-        choice |= {"by": score, "higher_is_better": registry.SCORES[kind].higher_is_better}
-    if setup.choice == "random":
-        choice["seed"] = study.layer_seed
-    if "published" in entry.needs:
-        choice["published"] = model.published
+    choice = study.layer_choice(wildcards.setup, wildcards.model)
+    if setup.layers == "published":
+        check_published_layers(wildcards.study, wildcards.setup, wildcards.model)
     return choice
+
+
+@cache
+def check_published_layers(study_name, setup, model_name):
+    """End the run if the paper's layers of a setup are more than a model's decoder has."""
+    from headimpact.scores.layers import Decoder, published  # imports pandas
+
+    model, where = study_named(study_name).models[model_name], f"config.yaml: studies.{study_name}"
+    folder = model.configuration or model.checkpoint
+    if not checkpoints.is_local(folder):
+        return  # the job says so
+    depth = checkpoints.decoder_layers(f"{where}.models.{model_name}.checkpoint", folder)
+    try:
+        published(Decoder(depth, published=model.published, setup=setup))
+    except UserError as error:
+        stop(f"{where}.{error}")
 
 
 def run_files(file, trained_only=False):

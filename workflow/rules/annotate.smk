@@ -13,6 +13,9 @@ rule annotate:
         "results/{study}/logs/annotate.{annotator}.{shard}.log",
     benchmark:
         "results/{study}/benchmarks/annotate.{annotator}.{shard}.tsv"
+    # an annotator that runs no model shares a job with what follows, where the profile groups jobs
+    group:
+        annotator_group
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -20,9 +23,6 @@ rule annotate:
         mem_mb=16000,
         runtime=240,
         gpu=gpus(annotator_runs_model),
-    # an annotator that runs no model shares a job with what follows, where the profile groups jobs
-    group:
-        annotator_group
     params:
         folder=images_folder,
         shards=setting("annotator", "shards"),

@@ -137,6 +137,20 @@ class Study(Keys):
         entry = registry.LAYER_CHOICES[self.setups[setup].choice]
         return (self.setups[setup].by or self.first_score) if "score" in entry.needs else None
 
+    def layer_choice(self, setup: str, model: str) -> dict:
+        """All that decides the layers of a setup beside their scores, as plain data."""
+        entry = registry.LAYER_CHOICES[self.setups[setup].choice]
+        score = self.score_of(setup)
+        choice = {"choice": self.setups[setup].choice, "options": self.setups[setup].options}
+        if score is not None:
+            higher = registry.SCORES[self.scores[score].kind].higher_is_better
+            choice |= {"by": score, "higher_is_better": higher}
+        if "seed" in entry.needs:
+            choice["seed"] = self.layer_seed
+        if "published" in entry.needs:
+            choice["published"] = self.models[model].published
+        return choice
+
     def method_of(self, setup: str) -> Component:
         """How the chosen layers of a setup are tuned."""
         return self.methods[self.setups[setup].method or next(iter(self.methods))]
