@@ -6,77 +6,88 @@ Each works as its rule does, with the miniature checkpoints and a small Florence
 random weights. Adds to benchmarks/growth.csv. See README.md.
 """
 
+import argparse
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks.command import arguments, record
+from benchmarks.command import append_row, parse_arguments
+from benchmarks.config import PAPER
 from benchmarks.meter import device_name, measure
 from benchmarks.models import build
 from benchmarks.pictures import draw
 from headimpact import artifacts
 from headimpact.annotate.florence2 import Grounder
-from headimpact.annotate.grounding import annotate
+from headimpact.annotate.grounding import annotate_with
 from headimpact.annotate.sam2 import Segmenter
-from headimpact.scores.attention import attend
-from tests.annotators import save_florence2, save_sam2
+from headimpact.miniature.annotators import save_florence2, save_sam2
+from headimpact.scores.attention import attended_tokens
 
-TIMES = 10
+FACTOR = 10  # times the images
 
 
-def head_impact(title, told, work):
-    """A function of a number of images: Head Impact's attention, to a file."""
-    folder, samples, objects, _ = draw("miniature", impact=TIMES * told.images)
-    model, family = build(title, "miniature", work, told.device, told.dtype)
+def prepare_head_impact(
+    title: str, arguments: argparse.Namespace, work: Path
+) -> Callable[[int], None]:
+    """A function of a number of images that writes their attention to a file in `work`."""
+    images, samples, objects, _ = draw("miniature", impact=FACTOR * arguments.images)
+    model, family = build(title, "miniature", work, arguments.device, arguments.dtype)
 
     def run(count):
-        parts = attend(model, family, folder, samples.head(count), objects, 16)
-        artifacts.write_parts(work / "attended.parquet", "attended", parts)
+        tables = attended_tokens(
+            model, family, images, samples.head(count), objects, PAPER.attention.batch
+        )
+        artifacts.write_parts(work / "attention.parquet", "attention", tables)
 
     return run
 
 
-def annotation(told, work):
-    """A function of a number of images: phrases, boxes and masks, to files."""
-    folder, samples, _, _ = draw("miniature", test=TIMES * told.images)
+def prepare_annotation(arguments: argparse.Namespace, work: Path) -> Callable[[int], None]:
+    """A function of a number of images that writes their phrases, boxes and masks to files."""
+    images, samples, _, _ = draw("miniature", test=FACTOR * arguments.images)
     save_florence2(work / "florence2")
     save_sam2(work / "sam2")
-    grounder = Grounder(work / "florence2", told.device)
-    segmenter = Segmenter(work / "sam2", told.device)
+    grounder = Grounder(work / "florence2", arguments.device)
+    segmenter = Segmenter(work / "sam2", arguments.device)
 
     def run(count):
-        tables = annotate(folder, samples.head(count), grounder, segmenter, 8)
+        tables = annotate_with(
+            images, samples.head(count), grounder, segmenter, PAPER.annotator.batch
+        )
         for kind, table in zip(("annotations", "dropped"), tables, strict=True):
             artifacts.write(work / f"{kind}.parquet", kind, table)
 
     return run
 
 
-def main():
-    told = arguments(__doc__, scale="miniature", images=30)
-    makers = {
-        f"Head Impact, {title}": lambda work, title=title: head_impact(title, told, work)
-        for title in told.models
+def main() -> None:
+    arguments = parse_arguments(__doc__, scale="miniature", images=30)
+    prepare = {
+        f"Head Impact, {title}": partial(prepare_head_impact, title, arguments)
+        for title in arguments.models
     }
-    makers["annotation"] = lambda work: annotation(told, work)
-    for name, make in makers.items():
+    prepare["annotation"] = partial(prepare_annotation, arguments)
+    count, device = arguments.images, arguments.device
+    for name, prepare_work in prepare.items():
         with tempfile.TemporaryDirectory() as work:
-            run = make(Path(work))
-            run(told.images)  # first uses, which are not measured
-            once = measure(told.device, lambda run=run: run(told.images))
-            more = measure(told.device, lambda run=run: run(TIMES * told.images))
+            run = prepare_work(Path(work))
+            run(count)  # the first use of a library takes longer, and is not measured
+            few = measure(device, partial(run, count))
+            many = measure(device, partial(run, FACTOR * count))
         row = {
-            "device": device_name(told.device),
+            "device": device_name(device),
             "work": name,
-            "images": told.images,
-            "seconds": f"{once.seconds:.2f}",
-            "peak_mib": f"{once.peak / 2**20:.0f}",
-            "images_more": TIMES * told.images,
-            "seconds_more": f"{more.seconds:.2f}",
-            "peak_mib_more": f"{more.peak / 2**20:.0f}",
-            "times_the_time": f"{more.seconds / once.seconds:.2f}",
-            "times_the_peak": f"{more.peak / once.peak:.3f}",
+            "images": count,
+            "seconds": f"{few.seconds:.2f}",
+            "peak_mib": f"{few.peak / 2**20:.0f}",
+            "images_more": FACTOR * count,
+            "seconds_more": f"{many.seconds:.2f}",
+            "peak_mib_more": f"{many.peak / 2**20:.0f}",
+            "times_the_time": f"{many.seconds / few.seconds:.2f}",
+            "times_the_peak": f"{many.peak / few.peak:.3f}",
         }
-        record("growth", row)
+        append_row("growth", row)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Time and peak memory of one piece of work, on the CPU or on a GPU."""
+"""Time and peak memory of a function, on the CPU or on a GPU."""
 
 import ctypes
 import gc
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,28 +15,31 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass
 class Measured:
-    """What a piece of work took, and what it gave."""
+    """The time and memory that a function took, and its result; peak and before are in bytes."""
 
     seconds: float
-    peak: int  # bytes
-    before: int  # bytes that were held before it
+    peak: int
+    before: int  # in use before the function ran
     result: object
 
     @property
-    def memory(self):
-        """Bytes of the peak above what was held before."""
+    def memory(self) -> int:
+        """The peak above what was in use before, in bytes."""
         return self.peak - self.before
 
 
-def device_name(device):
-    """The device's own name, and on a CPU how many threads torch takes."""
+def device_name(device: str) -> str:
+    """A GPU's name, or a CPU's architecture and torch's number of threads."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def measure(device, work):
-    """Run `work()` and measure it: a GPU's allocated memory, or a Linux process's resident one."""
+def measure(device: str, function: Callable[[], object]) -> Measured:
+    """Run `function()` and measure it.
+
+    Memory is what torch allocates on a GPU; on a CPU it is the process's resident memory (Linux).
+    """
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()
@@ -46,7 +50,7 @@ def measure(device, work):
         RESET.write_text("5")
         before = _resident("VmRSS")
     start = time.perf_counter()
-    result = work()
+    result = function()
     if device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start

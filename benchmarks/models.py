@@ -2,8 +2,8 @@
 
 Scales: `full`, as published; `eighth`, everything an eighth as wide and a quarter as deep; `small`,
 a decoder of the miniatures' size; both with the published image processing, and so with the real
-number of visual tokens; `miniature`, the shipped checkpoints. What random weights say is rubbish;
-what they cost is what trained ones cost. All have the miniatures' tokenizers.
+number of image tokens; `miniature`, the shipped checkpoints. Random weights cost as much time and
+memory as trained ones. All have the miniatures' tokenizers.
 """
 
 import shutil
@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from headimpact.miniature.checkpoints import DECODER
 from headimpact.miniature.tokenizers import make_tokenizer
-from headimpact.models.load import FAMILIES, load_family, load_model
+from headimpact.models.family import Family
+from headimpact.models.load import family_class, load_family, load_model
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 # title in the paper: published configuration, miniature checkpoint
@@ -26,12 +27,14 @@ MODELS = {
 SCALES = ("full", "eighth", "small", "miniature")
 
 
-def build(title, scale, folder, device, dtype):
-    """Model and Family of one of MODELS; folder: where a checkpoint without weights may lie."""
+def build(
+    title: str, scale: str, folder: Path, device: str, dtype: str
+) -> tuple[torch.nn.Module, Family]:
+    """Model and Family of one of MODELS; a checkpoint without weights is written to `folder`."""
     if scale == "miniature":
         checkpoint = RESOURCES / "miniature" / MODELS[title][1]
         return load_model(checkpoint, dtype, device), load_family(checkpoint)
-    family = family_of(title, scale, folder)
+    family = build_family(title, scale, folder)
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForImageTextToText.from_config(
@@ -40,13 +43,14 @@ def build(title, scale, folder, device, dtype):
     return model.eval(), family
 
 
-def family_of(title, scale, folder):
-    """The Family of one of MODELS at full or small scale, its configuration written to `folder`."""
+def build_family(title: str, scale: str, folder: Path) -> Family:
+    """The Family of one of MODELS, at a scale but `miniature`; `folder`: as for `build`."""
     published, miniature = MODELS[title]
     shutil.copytree(RESOURCES / "configurations" / published, folder, dirs_exist_ok=True)
     config = AutoConfig.from_pretrained(folder)
     tokenizer = make_tokenizer(miniature)
-    config.image_token_id = tokenizer.convert_tokens_to_ids(FAMILIES[config.model_type].image_text)
+    image_text = family_class(config, folder).image_text
+    config.image_token_id = tokenizer.convert_tokens_to_ids(image_text)
     if scale != "full":
         _resize(config, *(_eighth(config) if scale == "eighth" else _small()))
     config.save_pretrained(folder)
@@ -62,9 +66,9 @@ def _eighth(config):
     numbers = {"num_attention_heads", "num_key_value_heads", "num_hidden_layers"}
     numbers |= {"num_heads", "depth"}
 
-    def smaller(told):
-        wide = {name: told[name] // 8 for name in widths & told.keys()}
-        return wide | {name: max(told[name] // 4, 1) for name in numbers & told.keys()}
+    def smaller(sizes):
+        narrow = {name: sizes[name] // 8 for name in widths & sizes.keys()}
+        return narrow | {name: max(sizes[name] // 4, 1) for name in numbers & sizes.keys()}
 
     return smaller(text) | {"head_dim": size // 2}, smaller(vision)
 
@@ -77,7 +81,7 @@ def _small():
 
 
 def _resize(config, text, tower):
-    """Write sizes into a configuration, and what follows from them."""
+    """Set the sizes of a configuration, and the values that depend on them."""
     decoder, vision = config.get_text_config(), config.vision_config
     size, layers = text.pop("head_dim"), text["num_hidden_layers"]
     for name in text.keys() - {"initializer_range", "max_position_embeddings"}:

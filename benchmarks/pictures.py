@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks.config import MINIATURE
 from headimpact.annotate.instances import annotate
 from headimpact.artifacts import SPLITS
 from headimpact.dataset import scenes
@@ -14,17 +15,18 @@ from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images, make_samples
 
 SIZES = ((640, 480), (640, 427), (480, 640), (500, 375))  # COCO's most frequent
-THINGS = [f"a {colour} {shape}" for colour in scenes.COLOURS for shape in scenes.SHAPES]
-LOOK = scenes.Look(texture=0.8, jitter=2, loose=0.2)  # as in config.yaml
+DESCRIPTIONS = [f"a {colour} {shape}" for colour in scenes.COLOURS for shape in scenes.SHAPES]
+LOOK = scenes.Look(**MINIATURE.dataset.look.model_dump(exclude_none=True))
 
 
 class Noise:
-    """Stands for a CocoFolder; an image's name is its size and number: 640x480-7."""
+    """Noise in the place of a CocoFolder; an image is named by its size and number: 640x480-7."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp())
 
-    def image(self, name):
+    def image(self, name: str) -> Image.Image:
+        """The image of that name, RGB."""
         path = self.folder / f"{name}.jpg"
         if not path.exists():
             size, number = name.split("-")
@@ -35,8 +37,11 @@ class Noise:
             return image.convert("RGB")
 
 
-def draw(scale, **counts):
-    """folder, samples, objects and annotations; counts: images of each split.
+Images = Noise | CocoFolder
+
+
+def draw(scale: str, **counts: int) -> tuple[Images, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Images, samples, objects and annotations; counts: images of each split.
 
     Images of the split `impact` have 3.3 objects each on average, as the authors' release has,
     and as noise 640 x 480 pixels; those of the others have one.
@@ -45,11 +50,13 @@ def draw(scale, **counts):
     return _scenes(counts) if scale == "miniature" else _noise(counts)
 
 
-def by_split(samples, objects):
+def by_split(
+    samples: pd.DataFrame, objects: pd.DataFrame
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """{split: its samples and their objects}."""
     return {
-        split: (mine, objects[objects["sample_id"].isin(mine["sample_id"])])
-        for split, mine in samples.groupby("split")
+        split: (rows, objects[objects["sample_id"].isin(rows["sample_id"])])
+        for split, rows in samples.groupby("split")
     }
 
 
@@ -62,9 +69,9 @@ def _noise(counts):
             number = len(samples)
             name = f"{width}x{height}-{number}"
             samples.append((number, number, name, width, height, split))
-            several = 1 if split != "impact" else 4 if i % 10 in (1, 4, 7) else 3
-            for _ in range(several):
-                objects.append((number, len(objects), str(rng.choice(THINGS))))
+            count = 1 if split != "impact" else 4 if i % 10 in (1, 4, 7) else 3
+            for _ in range(count):
+                objects.append((number, len(objects), str(rng.choice(DESCRIPTIONS))))
     columns = ["sample_id", "image_id", "file_name", "width", "height", "split"]
     samples = pd.DataFrame(samples, columns=columns)
     objects = pd.DataFrame(objects, columns=["sample_id", "object_id", "description"])
@@ -73,15 +80,16 @@ def _noise(counts):
 
 
 def _scenes(counts):
-    root, wanted = tempfile.mkdtemp(), sum(counts.values())
-    scenes.write(Path(root), int(1.2 * wanted) + 20, 2511, LOOK)
+    root, total = tempfile.mkdtemp(), sum(counts.values())
+    # more than the study has, since an image without a usable object drops out
+    scenes.write(Path(root), int(1.2 * total) + 20, MINIATURE.dataset.seed, LOOK)
     folder = CocoFolder(root, "scenes")
-    images = draw_images(folder.captions(), int(1.1 * wanted) + 10, 0)
+    images = draw_images(folder.captions(), int(1.1 * total) + 10, 0)
     images = images.assign(annotator="instances", sha256="")
     annotations, dropped = annotate(folder, images, "{article} {category}")
-    told = dict.fromkeys(SPLITS, "instances")
+    annotators = dict.fromkeys(SPLITS, "instances")
     limits = {**dict.fromkeys(SPLITS, 1), "impact": None}
     samples, objects, _ = make_samples(
-        images, annotations, dropped, counts, told, 0.85, limits, "area", 0
+        images, annotations, dropped, counts, annotators, 0.85, limits, "area", 0
     )
     return folder, samples, objects, annotations

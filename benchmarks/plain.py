@@ -1,27 +1,33 @@
-"""The plain ways: what one writes with transformers and PEFT who does not think of time.
+"""The plain ways: the same results with transformers and PEFT, written without regard to time.
 
-Every pass starts from pixels, attention comes from `output_attentions`, logits stand everywhere.
+Every pass starts from pixels, attention comes from `output_attentions`, and logits are computed at
+every position.
 """
 
 import math
+from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
+import pandas as pd
 import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
+from benchmarks.pictures import Images
+from headimpact.artifacts import LABELS
 from headimpact.models import prompts
+from headimpact.models.family import Family, Sequence
 from headimpact.models.features import read_ahead
 from headimpact.models.layout import IGNORE
-from headimpact.artifacts import LABELS
-from headimpact.scores.head_impact import binarise, pack
-from headimpact.training.batches import shuffled_batches
+from headimpact.scores.attention import binarise, pack
+from headimpact.training.batches import move_to_device, shuffled_batches
 from headimpact.training.finetune import seed_epoch
 from headimpact.training.lora import add_adapter, load_adapter
 
 
-def text_inputs(family, sequences):
-    """The inputs of the model's own forward beside pixels, padded on the right."""
+def text_inputs(family: Family, sequences: list[Sequence]) -> dict[str, torch.Tensor]:
+    """The inputs of the model's own forward beside pixels, (batch, length), padded on the right."""
     length = max(len(sequence.ids) for sequence in sequences)
     ids = torch.zeros(len(sequences), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -37,51 +43,60 @@ def text_inputs(family, sequences):
     return inputs
 
 
-def to(device, inputs):
-    return {name: value.to(device) for name, value in inputs.items()}
-
-
 @torch.no_grad()
-def floor(model, family, folder, samples, objects):
-    """One bare pass an image, with the fastest attention, logits at one position."""
+def bare_passes(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+) -> None:
+    """One pass an image with the model's fastest attention and logits at one position."""
     first = objects.groupby("sample_id")["description"].first()
-    for sample, pixels in read_ahead(family, folder, samples, "floor"):
+    for sample, pixels in read_ahead(family, images, samples, "bare passes"):
         grid = family.grid(sample.width, sample.height)
         sequence = prompts.description(family, grid, first[sample.sample_id])
-        inputs = to(model.device, {**pixels, **text_inputs(family, [sequence])})
+        inputs = move_to_device({**pixels, **text_inputs(family, [sequence])}, model.device)
         model(**inputs, use_cache=False, logits_to_keep=1).logits.cpu()
 
 
 @torch.no_grad()
-def attended(model, family, folder, samples, objects):
-    """Which tokens each head attends to, one eager pass with all attention an object.
+def attended_tokens(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+) -> Iterator[list[bytes]]:
+    """Which image tokens lie above the mean, by an eager pass an object that returns all attention.
 
-    Yields a list of bytes for each object: layer by layer, head by head.
+    Yields the packed bits of an object, layer by layer and head by
+    head.
     """
     configs = [m.config for m in model.modules() if isinstance(m, PreTrainedModel)]
     before = [config._attn_implementation for config in configs]
     model.set_attn_implementation("eager")  # as from_pretrained(attn_implementation="eager")
     try:
-        for sample, pixels in read_ahead(family, folder, samples, "plain attention"):
+        for sample, pixels in read_ahead(family, images, samples, "plain attention"):
             grid = family.grid(sample.width, sample.height)
-            pixels = to(model.device, pixels)
+            pixels = move_to_device(pixels, model.device)
             for text in objects.loc[objects["sample_id"] == sample.sample_id, "description"]:
                 sequence = prompts.description(family, grid, text)
-                inputs = to(model.device, text_inputs(family, [sequence]))
-                out = model(**pixels, **inputs, output_attentions=True)
-                visual = inputs["input_ids"][0] == family.image_token
-                rows = [layer[0, :, sequence.start :, visual].mean(1) for layer in out.attentions]
+                inputs = move_to_device(text_inputs(family, [sequence]), model.device)
+                output = model(**pixels, **inputs, output_attentions=True)
+                is_image = inputs["input_ids"][0] == family.image_token
+                rows = [a[0, :, sequence.start :, is_image].mean(1) for a in output.attentions]
                 yield pack(binarise(torch.stack(rows).double().flatten(0, 1)).cpu().numpy())
     finally:
-        # a whole model's comes before its parts', which it sets, too
+        # modules() yields a model before its submodels, whose implementation it sets, too
         for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
 
 
-class Described(Dataset):
-    """An item is an image's name, its size and the conversation; pixels come with the batch."""
+class Descriptions(Dataset):
+    """An item is an image's name and the conversation; pixels come with the batch."""
 
-    def __init__(self, family, samples, objects):
+    def __init__(self, family: Family, samples: pd.DataFrame, objects: pd.DataFrame):
         rows = objects.merge(samples, on="sample_id")
         grids = [family.grid(row.width, row.height) for row in rows.itertuples()]
         self.items = [
@@ -112,17 +127,18 @@ class SameBatches(Sampler):
 
 
 class PlainTrainer(Trainer):
-    """transformers' Trainer from pixels; batches as ours, so that losses can be compared."""
+    """transformers' Trainer from pixels, with the batches of headimpact.training.finetune."""
 
-    def __init__(self, family, folder, lengths, **options):
+    def __init__(self, family, images, lengths, **options):
         super().__init__(data_collator=self.collate, **options)
-        self.family, self.folder, self.lengths = family, folder, lengths
+        self.family, self.images, self.lengths = family, images, lengths
 
     def _get_train_sampler(self, train_dataset=None):
         return SameBatches(self.lengths, self.args.per_device_train_batch_size, self.args.seed)
 
-    def collate(self, items):
-        pixels = self.family.pixels([self.folder.image(name) for name, _ in items])
+    def collate(self, items: list[tuple[str, Sequence]]) -> dict[str, torch.Tensor]:
+        """The model's inputs and labels."""
+        pixels = self.family.pixels([self.images.image(name) for name, _ in items])
         inputs = text_inputs(self.family, [sequence for _, sequence in items])
         labels = inputs["input_ids"].clone()
         labels[inputs["attention_mask"] == 0] = IGNORE
@@ -131,12 +147,12 @@ class PlainTrainer(Trainer):
         return {**pixels, **inputs, "labels": labels}
 
     @torch.no_grad()
-    def evaluate(self, *_args, **_options):
-        """Perplexity as the study's: a mean over items, by which the best epoch is chosen."""
+    def evaluate(self, *_args, **_options) -> dict[str, float]:
+        """Perplexity as in the study: of the mean over items, by which the best epoch is chosen."""
         self.model.eval()
         losses, items = [], self.eval_dataset.items
         size = self.args.per_device_eval_batch_size
-        # no DataLoader: it draws a seed, and the next epoch's order would be another
+        # a DataLoader would draw a seed and so change the order of the next epoch
         for i in range(0, len(items), size):
             inputs = self._prepare_inputs(self.collate(items[i : i + size]))
             labels = inputs.pop("labels")[:, 1:]
@@ -179,19 +195,38 @@ def _arguments(training, items, work, device):
     )
 
 
-def finetune(model, family, folder, layers, train, validation, lora, training, work, adapter):
-    """As headimpact.training.finetune.finetune, from (samples, objects) of each split."""
-    data, judged = Described(family, *train), Described(family, *validation)
+def finetune(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    layers: list[int],
+    train: tuple[pd.DataFrame, pd.DataFrame],
+    validation: tuple[pd.DataFrame, pd.DataFrame],
+    lora: dict,
+    training: dict,
+    work: Path,
+    adapter: Path,
+) -> list[dict]:
+    """The training of headimpact.training.finetune, by transformers' Trainer and from pixels.
+
+    train, validation: samples and objects. lora: the options of `add_adapter`. work: a folder for
+    the Trainer's checkpoints. adapter: the folder of the trained adapter.
+    Returns the Trainer's log, a dict an epoch with its loss and a dict with its perplexity.
+    """
+    training_items, validation_items = (
+        Descriptions(family, *train),
+        Descriptions(family, *validation),
+    )
     set_seed(training["seed"])
     adapted = add_adapter(model, family, layers, **lora)
     trainer = PlainTrainer(
         family,
-        folder,
-        [len(sequence.ids) for _, sequence in data.items],
+        images,
+        [len(sequence.ids) for _, sequence in training_items.items],
         model=adapted,
-        args=_arguments(training, len(data), work, model.device),
-        train_dataset=data,
-        eval_dataset=judged,
+        args=_arguments(training, len(training_items), work, model.device),
+        train_dataset=training_items,
+        eval_dataset=validation_items,
     )
     trainer.train()
     adapted.save_pretrained(adapter)
@@ -199,28 +234,50 @@ def finetune(model, family, folder, layers, train, validation, lora, training, w
 
 
 @torch.no_grad()
-def evaluate(model, family, folder, samples, objects, asked, adapter):
-    """One setup's test: a pass for the description, a pass for the question, all logits."""
+def evaluate(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    objects: pd.DataFrame,
+    questions: pd.DataFrame,
+    adapter: Path | None,
+) -> list[dict]:
+    """Rows of kind "answers": a pass for the description and one for the question, all logits.
+
+    adapter: its folder; None for the model as it is.
+    """
     if adapter:
         load_adapter(model, adapter)
-    items = zip(objects["sample_id"], objects["description"], asked, strict=True)
-    asked = {sample_id: (text, options) for sample_id, text, (options, _) in items}
+    items = dict(list(objects.merge(questions, on="object_id").groupby("sample_id")))
     rows = []
-    for sample, pixels in read_ahead(family, folder, samples, "plain evaluation"):
+    for sample, pixels in read_ahead(family, images, samples, "plain evaluation"):
         grid = family.grid(sample.width, sample.height)
-        pixels = to(model.device, pixels)
-        text, options = asked[sample.sample_id]
-        described = prompts.description(family, grid, text)
-        choices = prompts.choices(family, grid, options)
-        logs = _logs(model, family, pixels, described)
-        targets = range(described.start, len(described.ids))
-        nll = -sum(logs[i - 1, described.ids[i]].item() for i in targets)
-        label_logs = _logs(model, family, pixels, choices[0])[choices[0].start - 1]
-        shares = [label_logs[choice.ids[-1]].exp().item() for choice in choices]
-        rows.append({"nll": nll, **dict(zip(LABELS, shares, strict=True))})
+        pixels = move_to_device(pixels, model.device)
+        for item in items[sample.sample_id].itertuples():
+            description = prompts.description(family, grid, item.description)
+            options = [getattr(item, f"option_{label}") for label in LABELS]
+            choices = prompts.choices(family, grid, options)
+            logs = _log_probabilities(model, family, pixels, description)
+            targets = range(description.start, len(description.ids))
+            label_logs = _log_probabilities(model, family, pixels, choices[0])
+            label_logs = label_logs[choices[0].start - 1]
+            rows.append(
+                {
+                    "sample_id": item.sample_id,
+                    "object_id": item.object_id,
+                    "log_probability": sum(logs[i - 1, description.ids[i]].item() for i in targets),
+                    "tokens": len(targets),
+                    **{
+                        f"log_{label}": label_logs[choice.ids[-1]].item()
+                        for label, choice in zip(LABELS, choices, strict=True)
+                    },
+                }
+            )
     return rows
 
 
-def _logs(model, family, pixels, sequence):
-    inputs = to(model.device, text_inputs(family, [sequence]))
+def _log_probabilities(model, family, pixels, sequence):
+    """Log-probabilities of the token after each token of a sequence, (length, vocabulary)."""
+    inputs = move_to_device(text_inputs(family, [sequence]), model.device)
     return model(**pixels, **inputs, use_cache=False).logits[0].float().log_softmax(-1)

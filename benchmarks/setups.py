@@ -7,192 +7,250 @@ GPU. Then both once more under torch's counter of operations (FLOPs), whose rati
 allows. Adds to benchmarks/setups.csv. See README.md.
 """
 
+import argparse
+import json
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
-from benchmarks.command import arguments, record
+from benchmarks.command import append_row, parse_arguments
+from benchmarks.config import PAPER
 from benchmarks.meter import device_name
 from benchmarks.models import build
-from benchmarks.pictures import by_split, draw
-from headimpact.evaluation.evaluate import evaluate, questions
+from benchmarks.pictures import Images, by_split, draw
+from headimpact import registry
+from headimpact.evaluation.evaluate import evaluate
+from headimpact.evaluation.questions import make_questions
 from headimpact.models import features
-from headimpact.report.published import published_layers
-from headimpact.scores.layers import choose
+from headimpact.models.family import Family
+from headimpact.scores.layers import Decoder, published
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import add_adapter, load_adapter
 
-LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
-TRAINING = {"batch_size": 8, "by_length": True, "learning_rate": 1e-3, "warmup": 0.1}
-TRAINING |= {"weight_decay": 0, "seed": 0}
-SHORTCUTS = {"few_logits": True, "frozen_layers": True}
-PUBLISHED = Path(__file__).parents[1] / "resources/published"
+LORA = PAPER.methods["lora"].options
+# higher than the study's learning rate, so that a few steps change the losses
+TRAINING = PAPER.training.model_dump() | {"learning_rate": 1e-3}
+SHORTCUTS = PAPER.shortcuts.model_dump()
+
+# The losses of each trained run, epoch by epoch, and the answers of all runs.
+Results = tuple[dict[str, list[dict]], list[dict]]
 
 
-def setups_of(title, scale, layers):
-    """{setup: its layers, None for the model as it is}; three draws of random-4.
+def layers_of_runs(title: str, scale: str, total: int) -> dict[str, list[int]]:
+    """The layers of each run of the paper's setups; original has none.
 
-    At full size they are the paper's Table 3; the miniatures' are drawn.
+    At full size top-4 and bottom-4 are those of the paper's Table 3; others rank random scores.
     """
-    draw = {"layers": "random", "count": 4}
-    means = np.random.default_rng(0).random(layers)
-    runs = {"original": None}
-    for name in ("top", "bottom"):
-        told = {"layers": name, "count": 4}
-        if scale == "full":
-            told = {"layers": published_layers(PUBLISHED, title, f"{name}-4")}
-        runs[f"{name}-4"] = choose(told, layers, means, 0, 0)
-    runs |= {f"random-4.{n}": choose(draw, layers, means, n, 0) for n in range(3)}
-    return runs | {"full": list(range(layers))}
-
-
-class Study:
-    """One model's images, made anew with the same weights for every training."""
-
-    def __init__(self, title, told, work):
-        self.title, self.told, self.work = title, told, Path(work)
-        counts = {"train": told.train, "validation": max(told.train // 4, 1), "test": told.test}
-        self.folder, self.samples, self.objects, annotations = draw(told.scale, impact=1, **counts)
-        self.split = by_split(self.samples, self.objects)
-        names = self.objects["description"]
-        self.asked = questions(*self.split["test"], annotations, names, 0)
-        _, self.family = self.model()
-        self.runs = setups_of(title, told.scale, self.family.layers)
-        self.training = {**TRAINING, "epochs": told.epochs}
-
-    def model(self):
-        told = self.told
-        return build(self.title, told.scale, self.work / "model", told.device, told.dtype)
-
-    def trained(self):
-        return {name: layers for name, layers in self.runs.items() if layers is not None}
-
-
-def ours(study, work):
-    """The rules features, finetune and evaluate: losses of each setup, metrics of all."""
-    train, validation, test = (study.split[name] for name in ("train", "validation", "test"))
-    model, family = study.model()
-    seen = study.samples[study.samples["split"].isin(["train", "validation"])]
-    computed = features.compute(model, family, study.folder, seen)
-    *_, files = features.write(work / "features", computed)
-    adapt = partial(add_adapter, **LORA)
-    losses, adapters = {}, {"original": None}
-    for name, layers in study.trained().items():
-        model, family = study.model()
-        known = features.read(work / "features", files)
-        items = [make_items(family, known, *part) for part in (train, validation)]
-        where = work / name
-        losses[name] = finetune(
-            *(model, family, layers, *items, adapt, study.training, SHORTCUTS),
-            *(where / "epochs", where),
+    scores, layers = np.random.default_rng(0).random(total), {}
+    for run in PAPER.runs():
+        setup = PAPER.setups[run.setup]
+        name = f"{run.setup}.{run.draw}" if setup.draws > 1 else run.setup
+        decoder = Decoder(
+            total=total,
+            scores=scores,
+            seed=PAPER.layer_seed,
+            draw=run.draw,
+            published=title,
+            setup=run.setup,
         )
-        adapters[name] = where
-    rows = []
-    for name, adapter in adapters.items():
-        model, family = study.model()
-        if adapter:
-            load_adapter(model, adapter)
-        for of_image in evaluate(model, family, study.folder, *test, study.asked):
-            rows += [{"setup": name, **row} for row in of_image]
-    return losses, rows
+        if scale == "full" and run.setup in ("top-4", "bottom-4"):
+            layers[name] = published(decoder)
+        else:
+            choose = registry.LAYER_CHOICES[setup.choice].load()
+            layers[name] = choose(decoder, **setup.options)
+    return layers
 
 
-def plainly(study, work):
-    """The same with the plain ways."""
-    train, validation, test = (study.split[name] for name in ("train", "validation", "test"))
-    losses, rows = {}, []
-    for name, layers in study.runs.items():
-        where = None
-        if layers is not None:
-            model, family = study.model()
-            where = work / name
-            losses[name] = plain.finetune(
-                *(model, family, study.folder, layers, train, validation),
-                *(LORA, study.training, where / "epochs", where),
+class Trial:
+    """The inputs of both ways: a model, its images, their objects and questions, and the runs."""
+
+    def __init__(self, title: str, arguments: argparse.Namespace, work: str | Path):
+        self.title, self.arguments, self.work = title, arguments, Path(work)
+        validation = max(arguments.train // 4, 1)
+        self.images, self.samples, self.objects, annotations = draw(
+            arguments.scale,
+            impact=1,
+            train=arguments.train,
+            validation=validation,
+            test=arguments.test,
+        )
+        self.split = by_split(self.samples, self.objects)
+        self.questions = make_questions(
+            *self.split["test"], annotations, self.objects["description"], 0
+        )
+        _, self.family = self.load()
+        self.layers = layers_of_runs(title, arguments.scale, self.family.layers)
+        self.training = {**TRAINING, "epochs": arguments.epochs}
+
+    def load(self) -> tuple[torch.nn.Module, Family]:
+        """The model, with the same weights at every call, and its Family."""
+        arguments = self.arguments
+        return build(
+            self.title, arguments.scale, self.work / "model", arguments.device, arguments.dtype
+        )
+
+
+def store_features(
+    model: torch.nn.Module,
+    family: Family,
+    images: Images,
+    samples: pd.DataFrame,
+    record: Path,
+) -> None:
+    """Write the features of all samples but those of the split impact, as the rule does."""
+    samples = samples[samples["split"] != "impact"]
+    computed = features.compute(model, family, images, samples)
+    *_, files = features.write(record.with_suffix(""), computed)
+    record.write_text(json.dumps({"files": files}), encoding="utf-8")
+
+
+def fast(trial: Trial, work: Path) -> Results:
+    """The rules features, finetune and evaluate."""
+    train, validation, test = (trial.split[name] for name in ("train", "validation", "test"))
+    work.mkdir(parents=True, exist_ok=True)
+    record = work / "features.json"
+    store_features(*trial.load(), trial.images, trial.samples, record)
+    losses, answers = {}, []
+    for name, layers in trial.layers.items():
+        folder = work / name
+        if layers:
+            model, family = trial.load()
+            stored = features.load(record)
+            losses[name] = finetune(
+                model,
+                family,
+                layers,
+                make_items(family, stored, *train),
+                make_items(family, stored, *validation),
+                partial(add_adapter, **LORA),
+                trial.training,
+                SHORTCUTS,
+                folder / "epochs",
+                folder / "adapter",
             )
-        model, family = study.model()
-        rows += [
-            {"setup": name, **row}
-            for row in plain.evaluate(model, family, study.folder, *test, study.asked, where)
-        ]
-    return losses, rows
+        model, family = trial.load()
+        if layers:
+            load_adapter(model, folder / "adapter")
+        samples, objects = test
+        known = features.load_or_compute(
+            model, family, trial.images, samples, features.load(record)
+        )
+        rows = evaluate(model, family, known, objects, trial.questions)
+        answers += [{"run": name, **row} for row in rows]
+    return losses, answers
+
+
+def from_pixels(trial: Trial, work: Path) -> Results:
+    """The same by the plain way."""
+    losses, answers = {}, []
+    for name, layers in trial.layers.items():
+        adapter = work / name / "adapter" if layers else None
+        if layers:
+            model, family = trial.load()
+            losses[name] = plain.finetune(
+                model,
+                family,
+                trial.images,
+                layers,
+                trial.split["train"],
+                trial.split["validation"],
+                LORA,
+                trial.training,
+                work / name / "epochs",
+                adapter,
+            )
+        model, family = trial.load()
+        rows = plain.evaluate(
+            model, family, trial.images, *trial.split["test"], trial.questions, adapter
+        )
+        answers += [{"run": name, **row} for row in rows]
+    return losses, answers
 
 
 @contextmanager
-def counted():
-    """Within it, operations are counted; attention as the two products that it is."""
+def count_operations() -> Iterator[FlopCounterMode]:
+    """Within it, operations are counted; attention as its two matrix products."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         yield counter
 
 
-def timed(way, study):
+def measure_time(way: Callable[[Trial, Path], Results], trial: Trial) -> tuple[float, Results]:
+    """The seconds that a way takes, and its results."""
     with tempfile.TemporaryDirectory() as work:
-        if study.told.device == "cuda":
+        if trial.arguments.device == "cuda":
             torch.cuda.synchronize()
         start = time.perf_counter()
-        result = way(study, Path(work))
-        if study.told.device == "cuda":
+        results = way(trial, Path(work))
+        if trial.arguments.device == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - start, result
+        return time.perf_counter() - start, results
 
 
-def largest_difference(study, one, other):
-    """Of training losses and of test losses a token, the largest relative difference."""
-    pairs = []
-    for name in study.trained():
-        mine, theirs = (
-            [entry["loss"] for entry in losses[name] if "loss" in entry]
-            for losses in (one[0], other[0])
-        )
-        pairs += zip(mine, theirs, strict=True)
-    nll = {(row["setup"], row["object_id"]): row["nll"] for row in one[1]}
-    ids = study.split["test"][1]["object_id"].tolist() * len(study.runs)
-    pairs += [(nll[row["setup"], i], row["nll"]) for i, row in zip(ids, other[1], strict=True)]
-    return max(abs(a - b) / abs(b) for a, b in pairs)
+def largest_difference(results: Results, plain_results: Results) -> float:
+    """The largest relative difference of a training loss or of a description's log-probability."""
+    losses, plain_losses = (
+        {
+            (name, epoch): loss
+            for name, history in histories.items()
+            for epoch, loss in enumerate(entry["loss"] for entry in history if "loss" in entry)
+        }
+        for histories, _ in (results, plain_results)
+    )
+    logs, plain_logs = (
+        {(row["run"], row["object_id"]): row["log_probability"] for row in answers}
+        for _, answers in (results, plain_results)
+    )
+    values, plain_values = losses | logs, plain_losses | plain_logs
+    if values.keys() != plain_values.keys():
+        raise ValueError("the two ways have results of other epochs or items")
+    return max(abs(values[key] - plain_values[key]) / abs(plain_values[key]) for key in values)
 
 
-def compare(title, told):
-    """A row of results (dict) for one model."""
+def compare(title: str, arguments: argparse.Namespace) -> dict:
+    """The row of one model."""
+    seconds, results, operations = {}, {}, {}
     with tempfile.TemporaryDirectory() as work:
-        study = Study(title, told, work)
-        seconds, results, count = {}, {}, {}
-        for name, way in (("ours", ours), ("plain", plainly)):
-            seconds[name], results[name] = timed(way, study)
-            with counted() as counter:
-                timed(way, study)
-            count[name] = counter.get_total_flops()
-    allowed, reached = count["plain"] / count["ours"], seconds["plain"] / seconds["ours"]
+        trial = Trial(title, arguments, work)
+        for name, way in (("fast", fast), ("plain", from_pixels)):
+            seconds[name], results[name] = measure_time(way, trial)
+            with count_operations() as counter:
+                measure_time(way, trial)
+            operations[name] = counter.get_total_flops()
+    allowed = operations["plain"] / operations["fast"]
+    reached = seconds["plain"] / seconds["fast"]
     return {
-        "device": device_name(told.device),
-        "dtype": told.dtype,
+        "device": device_name(arguments.device),
+        "dtype": arguments.dtype,
         "model": title,
-        "scale": told.scale,
-        "train": told.train,
-        "test": told.test,
-        "epochs": told.epochs,
-        "runs": len(study.runs),
-        "ours_s": f"{seconds['ours']:.1f}",
+        "scale": arguments.scale,
+        "train": arguments.train,
+        "test": arguments.test,
+        "epochs": arguments.epochs,
+        "runs": len(trial.layers),
+        "fast_s": f"{seconds['fast']:.1f}",
         "plain_s": f"{seconds['plain']:.1f}",
         "times_plain": f"{reached:.2f}",
         "operations_allow": f"{allowed:.2f}",
         "of_allowed": f"{reached / allowed:.2f}",
-        "difference": f"{largest_difference(study, results['ours'], results['plain']):.1e}",
+        "difference": f"{largest_difference(results['fast'], results['plain']):.1e}",
     }
 
 
-def main():
-    told = arguments(__doc__, scale="miniature", train=120, test=50, epochs=4)
-    for title in told.models:
-        record("setups", compare(title, told))
+def main() -> None:
+    arguments = parse_arguments(__doc__, scale="miniature", train=120, test=50, epochs=4)
+    for title in arguments.models:
+        append_row("setups", compare(title, arguments))
 
 
 if __name__ == "__main__":

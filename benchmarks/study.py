@@ -6,101 +6,114 @@ Each rule works on a few images with random weights; its time is scaled to the s
 Adds to benchmarks/study.csv. See README.md.
 """
 
+import argparse
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.command import arguments, record
-from benchmarks.meter import device_name, measure
+from benchmarks.command import append_row, parse_arguments
+from benchmarks.config import PAPER
+from benchmarks.meter import Measured, device_name, measure
 from benchmarks.models import build
 from benchmarks.pictures import by_split, draw
-from benchmarks.setups import LORA, SHORTCUTS, TRAINING, setups_of
-from headimpact.evaluation.evaluate import evaluate, questions
+from benchmarks.setups import LORA, SHORTCUTS, TRAINING, layers_of_runs, store_features
+from headimpact.dataset.samples import split_sizes
+from headimpact.evaluation.evaluate import evaluate
+from headimpact.evaluation.questions import make_questions
 from headimpact.models import features
-from headimpact.scores.attention import attend
+from headimpact.scores.attention import attended_tokens
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import add_adapter, load_adapter
 
-STUDY = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}  # sampling.proportions
-EPOCHS = 3  # training.epochs
+SIZES = split_sizes(PAPER.sampling.images, PAPER.sampling.proportions.model_dump())
 
 
-def costs(title, told, work):
-    """Yield (rule, what it took, how many times that the study takes)."""
-    counts = {name: max(told.images * count // 1200, 4) for name, count in STUDY.items()}
-    folder, samples, objects, annotations = draw(told.scale, **counts)
-    split = by_split(samples, objects)
+def measure_rules(
+    title: str, arguments: argparse.Namespace, work: Path
+) -> Iterator[tuple[str, Measured, float]]:
+    """Yield (rule, its time and memory, the study's images over those measured)."""
+    counts = {
+        split: max(arguments.images * size // SIZES["train"], 4) for split, size in SIZES.items()
+    }
+    images, samples, objects, annotations = draw(arguments.scale, **counts)
+    split, device = by_split(samples, objects), arguments.device
 
-    def model():
-        return build(title, told.scale, work / "model", told.device, told.dtype)
+    def load():
+        return build(title, arguments.scale, work / "model", device, arguments.dtype)
 
-    network, family = model()
-    list(attend(network, family, folder, split["impact"][0].head(1), objects, 16))  # first uses
-    kept, seen = work / "features", samples[samples["split"].isin(["train", "validation"])]
+    def run_attention(samples):
+        for _ in attended_tokens(model, family, images, samples, objects, PAPER.attention.batch):
+            pass
 
-    def look():
-        return list(attend(network, family, folder, *split["impact"], 16))
+    model, family = load()
+    impact_samples, _ = split["impact"]
+    run_attention(impact_samples.head(1))  # the first use of a library takes longer
+    measured = measure(device, partial(run_attention, impact_samples))
+    yield "attention", measured, SIZES["impact"] / counts["impact"]
 
-    def keep():
-        return features.write(kept, features.compute(network, family, folder, seen))
-
-    yield "attention", measure(told.device, look), STUDY["impact"] / counts["impact"]
-    times = (STUDY["train"] + STUDY["validation"]) / len(seen)
-    measured = measure(told.device, keep)
+    record = work / "features.json"
+    measured = measure(device, partial(store_features, model, family, images, samples, record))
+    others = ("train", "validation", "test")
+    times = sum(SIZES[name] for name in others) / sum(counts[name] for name in others)
     yield "features", measured, times
-    *_, files = measured.result
-    known, adapters = features.read(kept, files), {"original": None}
-    adapt = partial(add_adapter, **LORA)
-    training = {**TRAINING, "epochs": EPOCHS}
-    for name, layers in setups_of(title, told.scale, family.layers).items():
-        if layers is None:
-            continue
-        del network
-        network, _ = model()
-        items = [make_items(family, known, *split[part]) for part in ("train", "validation")]
-        where = work / name
-        given = (layers, *items, adapt, training, SHORTCUTS, where / "epochs", where)
 
-        def train(network=network, given=given):
-            return finetune(network, family, *given)
+    stored, adapters = features.load(record), {}
+    for name, layers in layers_of_runs(title, arguments.scale, family.layers).items():
+        adapters[name] = work / name / "adapter" if layers else None
+        if layers:
+            del model
+            model, _ = load()
+            train = partial(
+                finetune,
+                model,
+                family,
+                layers,
+                make_items(family, stored, *split["train"]),
+                make_items(family, stored, *split["validation"]),
+                partial(add_adapter, **LORA),
+                TRAINING,
+                SHORTCUTS,
+                work / name / "epochs",
+                adapters[name],
+            )
+            yield f"finetune {name}", measure(device, train), SIZES["train"] / counts["train"]
+            del train  # it refers to the model
 
-        yield f"finetune {name}", measure(told.device, train), STUDY["train"] / counts["train"]
-        adapters[name] = where
-    asked = questions(*split["test"], annotations, objects["description"], 0)
-
+    test_samples, test_objects = split["test"]
+    questions = make_questions(*split["test"], annotations, objects["description"], 0)
     for name, adapter in adapters.items():
-        del network
-        network, _ = model()
+        del model
+        model, _ = load()
         if adapter:
-            load_adapter(network, adapter)
+            load_adapter(model, adapter)
+        known = features.load_or_compute(model, family, images, test_samples, stored)
+        ask = partial(evaluate, model, family, known, test_objects, questions)
+        yield f"evaluate {name}", measure(device, ask), SIZES["test"] / counts["test"]
+        del known, ask
 
-        def judge(network=network):
-            return list(evaluate(network, family, folder, *split["test"], asked))
 
-        yield f"evaluate {name}", measure(told.device, judge), STUDY["test"] / counts["test"]
-
-
-def main():
-    told = arguments(__doc__, scale="full", images=16)
+def main() -> None:
+    arguments = parse_arguments(__doc__, scale="full", images=16)
     total = 0
-    for title in told.models:
+    for title in arguments.models:
         with tempfile.TemporaryDirectory() as work:
-            for rule, measured, times in costs(title, told, Path(work)):
+            for rule, measured, times in measure_rules(title, arguments, Path(work)):
                 minutes = measured.seconds * times / 60
                 total += minutes
                 row = {
-                    "device": device_name(told.device),
-                    "dtype": told.dtype,
-                    "scale": told.scale,
+                    "device": device_name(arguments.device),
+                    "dtype": arguments.dtype,
+                    "scale": arguments.scale,
                     "model": title,
                     "rule": rule,
                     "seconds": f"{measured.seconds:.2f}",
                     "peak_gib": f"{measured.peak / 2**30:.1f}",
                     "study_minutes": f"{minutes:.1f}",
                 }
-                record("study", row)
-    print(f"all rules of {', '.join(told.models)}: {total:.0f} minutes")
+                append_row("study", row)
+    print(f"all rules of {', '.join(arguments.models)}: {total:.0f} minutes")
 
 
 if __name__ == "__main__":

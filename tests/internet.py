@@ -13,13 +13,13 @@ import zipfile
 from contextlib import contextmanager
 
 import pandas as pd
-from annotators import save_florence2, save_sam2
 from hub import Hub
 from PIL import Image
 
 from headimpact.annotate.instances import annotate
 from headimpact.dataset import release, scenes
 from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.annotators import save_florence2, save_sam2
 
 
 def make_coco(folder, real=None):

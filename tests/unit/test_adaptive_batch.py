@@ -6,7 +6,7 @@ import torch
 from small_training import LORA, make_study, random_model, train
 
 from headimpact.guards import AdaptiveBatch
-from headimpact.scores import attention as attending
+from headimpact.scores import attention
 from headimpact.training.batches import Collator
 
 
@@ -73,8 +73,8 @@ def test_halved_batches_attend_to_the_same_tokens(study, monkeypatch, capfd):
     texts = ["a cat", "a dog", "a large red moon", "grass"]
     objects = pd.DataFrame({"sample_id": [100] * 4, "object_id": range(4), "description": texts})
     arguments = (model, family, folder, samples[:1], objects)
-    (full,) = attending.attend(*arguments, 16)
-    score, sizes = attending.score_continuations, []
+    (full,) = attention.attended_tokens(*arguments, 16)
+    score, sizes = attention.score_continuations, []
 
     def score_within_memory(*arguments, **options):
         sizes.append(len(arguments[-1]))
@@ -82,8 +82,8 @@ def test_halved_batches_attend_to_the_same_tokens(study, monkeypatch, capfd):
             raise torch.OutOfMemoryError
         return score(*arguments, **options)
 
-    monkeypatch.setattr(attending, "score_continuations", score_within_memory)
-    (halved,) = attending.attend(*arguments, 3)
+    monkeypatch.setattr(attention, "score_continuations", score_within_memory)
+    (halved,) = attention.attended_tokens(*arguments, 3)
     assert sizes == [3, 2, 2]
     assert full["attended"] == halved["attended"]
     log = capfd.readouterr().err

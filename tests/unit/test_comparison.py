@@ -1,8 +1,12 @@
+"""The paper's numbers beside ours: which are compared, and with which interval."""
+
 import numpy as np
 import pandas as pd
 import pytest
-from headimpact.report.comparison import COLUMNS, compare, impact_interval
 
+from headimpact.guards import UserError
+from headimpact.report.paper import COLUMNS, compare, impact_interval
+from headimpact.scores.attention import pack
 from headimpact.statistics import kruskal_interval
 
 FILES = {
@@ -99,9 +103,9 @@ def test_every_published_number_has_its_row(rows):
     ],
 )
 def test_counts_are_exact(rows, row, ours, inside):
-    found = rows.loc[row]
-    assert [found[x] for x in ("ours", "low", "high")] == [ours] * 3
-    assert found["inside"] is inside
+    compared = rows.loc[row]
+    assert [compared[x] for x in ("ours", "low", "high")] == [ours] * 3
+    assert compared["inside"] is inside
 
 
 def test_table2_is_compared_by_resampling_with_its_corrected_print(rows):
@@ -116,15 +120,15 @@ def test_table2_is_compared_by_resampling_with_its_corrected_print(rows):
 
 
 def test_table3_says_which_published_layers_are_trained(rows):
-    found = rows.loc[("table3", "Ours")]
-    assert found["ours"].dropna().to_dict() == {("top-4", "8"): 8, ("random-4", "5"): 5}
-    assert found["inside"].to_dict() == {
+    compared = rows.loc[("table3", "Ours")]
+    assert compared["ours"].dropna().to_dict() == {("top-4", "8"): 8, ("random-4", "5"): 5}
+    assert compared["inside"].to_dict() == {
         **{("top-4", "6"): False, ("top-4", "8"): True},
         # the first draw's, not the second's
         **{("random-4", "5"): True, ("random-4", "7"): False},
         **{("bottom-4", "1"): None, ("bottom-4", "2"): None},
     }
-    assert found[["low", "high"]].isna().all(axis=None)
+    assert compared[["low", "high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -141,15 +145,15 @@ def test_table3_says_which_published_layers_are_trained(rows):
     ],
 )
 def test_table4_is_compared_by_its_errors(rows, setup, metric, interval, inside):
-    found = rows.loc[("table4", "Ours", setup, metric)]
-    assert (found["low"], found["high"]) == pytest.approx(interval, rel=1e-12)
-    assert found["inside"] is inside
+    compared = rows.loc[("table4", "Ours", setup, metric)]
+    assert (compared["low"], compared["high"]) == pytest.approx(interval, rel=1e-12)
+    assert compared["inside"] is inside
 
 
 def test_shares_do_not_fall_below_zero(folder):
     table4 = OURS["table4"].assign(original=[0.01, 0.02, 9.0])
-    found = compare(folder, {"Ours": "P"}, OURS | {"table4": table4}, INTERVALS)
-    assert found.loc[found["table"] == "table4", "low"].tolist()[0] == 0
+    table = compare(folder, {"Ours": "P"}, OURS | {"table4": table4}, INTERVALS)
+    assert table.loc[table["table"] == "table4", "low"].tolist()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -165,27 +169,27 @@ def test_shares_do_not_fall_below_zero(folder):
         ("table1", "Q", "", "layers"),
     ],
 )
-def test_what_is_missing_is_empty(rows, row):
+def test_a_number_that_the_study_does_not_have_is_empty(rows, row):
     assert rows.loc[row, ["ours", "low", "high", "inside"]].tolist() == [None] * 4
 
 
 def test_a_value_without_an_error_has_no_interval(folder):
     table4 = OURS["table4"].assign(original_error=np.nan)
-    found = compare(folder, {"Ours": "P"}, OURS | {"table4": table4}, INTERVALS)
-    accuracy = found[(found["quantity"] == "Accuracy") & (found["setup"] == "original")].iloc[0]
+    table = compare(folder, {"Ours": "P"}, OURS | {"table4": table4}, INTERVALS)
+    accuracy = table[(table["quantity"] == "Accuracy") & (table["setup"] == "original")].iloc[0]
     assert accuracy["ours"] == 0.9
     assert accuracy[["low", "high", "inside"]].tolist() == [None] * 3
     layers = {"statistic": (np.nan, np.nan), "p_value": (np.nan, np.nan)}
     intervals = {"Ours": INTERVALS["Ours"] | {"layers": layers}}
-    found = compare(folder, {"Ours": "P"}, OURS, intervals)
-    test = found[found["quantity"] == "layers statistic"].iloc[0]
+    table = compare(folder, {"Ours": "P"}, OURS, intervals)
+    test = table[table["quantity"] == "layers statistic"].iloc[0]
     assert test[["ours", "low", "high", "inside"]].tolist() == [90.0, None, None, None]
 
 
 def test_a_setup_that_trains_nothing_trains_no_published_layer(folder):
     table3 = OURS["table3"].assign(layers=np.nan)
-    found = compare(folder, {"Ours": "P"}, OURS | {"table3": table3}, INTERVALS)
-    assert found.loc[found["setup"] == "random-4", "inside"].tolist() == [False, False]
+    table = compare(folder, {"Ours": "P"}, OURS | {"table3": table3}, INTERVALS)
+    assert table.loc[table["setup"] == "random-4", "inside"].tolist() == [False, False]
 
 
 def test_a_model_of_the_paper_may_have_several_titles_or_none(folder):
@@ -198,11 +202,11 @@ def test_a_model_of_the_paper_may_have_several_titles_or_none(folder):
 
 
 def test_an_unknown_model_of_the_paper_is_refused(folder):
-    with pytest.raises(ValueError, match="Ours: no published model R; there are: P, Q"):
+    with pytest.raises(UserError, match=r"^Ours: .*\bR\b.*\bP, Q$"):
         compare(folder, {"Ours": "R"}, OURS, INTERVALS)
 
 
-def test_it_is_written_without_loss(folder, tmp_path):
+def test_the_csv_holds_every_digit(folder, tmp_path):
     compare(folder, {"Ours": "P"}, OURS, INTERVALS).to_csv(tmp_path / "c.csv", index=False)
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert "table1,Ours,,parameters,3033127152,3033127152,3033127152,3.03e9,,True" in lines
@@ -210,32 +214,51 @@ def test_it_is_written_without_loss(folder, tmp_path):
     assert "table1,Q,,layers,,,,28,," in lines
 
 
+# The image of each object.
 IMAGES = [10, 10, 10, 11, 12, 12, 13, 14, 15]
+TOKENS = 40
 
 
-def made(ids):
-    """Tables impact and objects of objects `ids`, with an object of no visual token beside."""
-    ious = np.random.default_rng(0).random((len(IMAGES), 3, 4))
-    grid = [(x, layer, head) for head in range(4) for layer in range(3) for x in ids]
-    impact = pd.DataFrame(grid, columns=["object_id", "layer", "head"])
-    impact["iou"] = [ious[place] for place in grid]
+def head_impact_tables(ids):
+    """Tables tokens, attention and objects, and the IoU of each of the objects `ids`.
+
+    Beside those objects there is one, 98, that covers no token, and one of another split, 99.
+    """
+    rng = np.random.default_rng(0)
+    masks = rng.random((len(IMAGES), TOKENS)) < 0.5
+    attended = rng.random((len(IMAGES), 3, 4, TOKENS)) < 0.5
+    masks_of = {x: masks[x] for x in ids} | {98: np.zeros(TOKENS, bool)}
+    attended_of = {x: attended[x] for x in ids} | {98: attended[0]}
+    tokens = pd.DataFrame(
+        {"object_id": masks_of.keys(), "coverage": [mask * 0.7 for mask in masks_of.values()]}
+    )
+    places = [(x, layer, head) for head in range(4) for layer in range(3) for x in attended_of]
+    attention = pd.DataFrame(places, columns=["object_id", "layer", "head"])
+    attention["attended"] = pack(np.stack([attended_of[x][i, j] for x, i, j in places]))
     objects = pd.DataFrame({"object_id": range(len(IMAGES)), "sample_id": IMAGES})
-    objects.loc[len(objects)] = [99, 16]
-    return impact, objects.iloc[::-1], ious[ids]
+    objects = pd.concat([objects, pd.DataFrame({"object_id": [98, 99], "sample_id": [16, 17]})])
+    masks = masks[:, None, None]
+    ious = (attended & masks).sum(-1) / (attended | masks).sum(-1)
+    return (tokens, attention, objects.iloc[::-1]), ious[ids]
 
 
 def test_objects_are_matched_with_their_images():
-    # object 4 is in no token
     ids = [0, 1, 2, 3, 5, 6, 7, 8]
-    impact, objects, ious = made(ids)
-    wanted = kruskal_interval(ious, [IMAGES[x] for x in ids])
-    assert impact_interval(impact, objects, "objects") == wanted
+    tables, ious = head_impact_tables(ids)
+    expected = kruskal_interval(ious, [IMAGES[x] for x in ids])
+    assert impact_interval(*tables, 0.5, "objects") == expected
 
 
-def test_images_are_weighed_alike_where_the_study_averages_over_them():
-    impact, objects, ious = made(list(range(len(IMAGES))))
+def test_images_have_equal_weight_where_the_study_averages_over_them():
+    tables, ious = head_impact_tables(list(range(len(IMAGES))))
     images, index = np.unique(IMAGES, return_inverse=True)
     means = np.array([ious[index == image].mean(0) for image in range(len(images))])
-    wanted = kruskal_interval(means, images)
-    assert impact_interval(impact, objects, "images") == wanted
-    assert impact_interval(impact, objects, "objects") != wanted
+    expected = kruskal_interval(means, images)
+    assert impact_interval(*tables, 0.5, "images") == expected
+    assert impact_interval(*tables, 0.5, "objects") != expected
+
+
+def test_a_mask_share_above_all_coverage_is_refused():
+    tables, _ = head_impact_tables([0, 1])
+    with pytest.raises(UserError, match="mask_share"):
+        impact_interval(*tables, 0.8, "objects")

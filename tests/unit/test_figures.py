@@ -1,3 +1,5 @@
+"""Figures 2, 4 and 5: what is drawn from given scores and masks."""
+
 import itertools
 import subprocess
 import sys
@@ -25,18 +27,19 @@ SCORES = {
 
 
 def grid(width, height, rows, columns):
-    """Rectangles (rows * columns, 4) that share an image out, row by row."""
+    """Rectangles (rows * columns, 4) that divide an image, row by row."""
     row, column = np.indices((rows, columns)).reshape(2, -1)
     x, y = width / columns, height / rows
     return np.stack([column * x, row * y, (column + 1) * x, (row + 1) * y], 1)
 
 
 def corners(ax):
-    """The upper left corners of the tokens left alone, and of those highlighted."""
-    plain, held = (part for part in ax.collections if isinstance(part, PatchCollection))
+    """The upper left corners of the tokens that are not highlighted, and of those that are."""
+    collections = [drawn for drawn in ax.collections if isinstance(drawn, PatchCollection)]
+    assert len(collections) == 2
     return [
-        sorted(tuple(path.vertices.min(0).tolist()) for path in part.get_paths())
-        for part in (plain, held)
+        sorted(tuple(path.vertices.min(0).tolist()) for path in collection.get_paths())
+        for collection in collections
     ]
 
 
@@ -65,7 +68,7 @@ def test_all_panels_show_the_same_part_of_the_image():
     assert views == {(0, 8, 4, 0)}
 
 
-def test_the_whole_image_beside_its_tiles_has_a_panel_of_its_own():
+def test_the_untiled_image_beside_its_tiles_has_a_panel_of_its_own():
     left, right = [[0, 0, 4, 4]], [[4, 0, 8, 4]]
     rectangles = np.concatenate([left, right, grid(8, 4, 2, 2)])
     axes = draw2([0, 1, 0, 0, 0, 1], 0.5, rectangles, [(0, 1), (1, 2), (2, 6)]).axes
@@ -75,27 +78,32 @@ def test_the_whole_image_beside_its_tiles_has_a_panel_of_its_own():
 
 
 def test_heat_maps_share_one_scale_from_zero():
-    figure = figures.figure4(SCORES)
+    figure = figures.figure4(SCORES, "A score")
     *panels, bar = figure.axes
     drawn = [ax.images[0] for ax in panels]
     assert [image.get_array().shape for image in drawn] == [(2, 3), (3, 2)]
     assert drawn[0].get_array()[1].tolist() == [0.5, 0.4, 0.6]  # layers on y, heads on x
     assert {image.get_clim() for image in drawn} == {(0, 0.8)}
-    assert bar.get_ylabel() == "Head Impact"
+    assert bar.get_ylabel() == "A score"
     assert [ax.get_title() for ax in panels] == ["first", "second"]
 
 
-def test_the_order_of_the_scores_does_not_matter():
-    turned = {title: table.iloc[::-1] for title, table in SCORES.items()}
-    for one, other in zip(figures.figure4(SCORES).axes, figures.figure4(turned).axes, strict=True):
-        if one.images:
-            assert (one.images[0].get_array() == other.images[0].get_array()).all()
+def test_means_are_named_by_the_score():
+    axes = figures.figure5(SCORES, "A score").axes
+    assert [ax.get_ylabel() for ax in axes] == ["mean A score", "", "mean A score", ""]
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    reversed_rows = {title: table.iloc[::-1] for title, table in SCORES.items()}
+    panels, reversed_panels = figures.figure4(SCORES).axes, figures.figure4(reversed_rows).axes
+    for panel, reversed_panel in zip(panels[:2], reversed_panels[:2], strict=True):
+        assert (panel.images[0].get_array() == reversed_panel.images[0].get_array()).all()
 
 
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
 def test_width_follows_the_models(draw):
-    three = {**SCORES, "third": SCORES["first"]}
-    assert draw(three).get_figwidth() > draw(SCORES).get_figwidth()
+    three_models = {**SCORES, "third": SCORES["first"]}
+    assert draw(three_models).get_figwidth() > draw(SCORES).get_figwidth()
 
 
 def test_ticks_of_many_heads_do_not_run_into_each_other():
@@ -136,7 +144,7 @@ def test_a_model_of_one_layer_has_no_regression_over_layers():
 
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
 def test_saved_twice_the_bytes_are_the_same(tmp_path, draw):
-    names = ["one.svg", "two.svg", "one.png", "two.png"]
+    names = ["first.svg", "second.svg", "first.png", "second.png"]
     paths = [tmp_path / name for name in names]
     figures.save(draw(SCORES), paths[::2])
     figures.save(draw(SCORES), [str(path) for path in paths[1::2]])
@@ -149,7 +157,8 @@ def test_saved_twice_the_bytes_are_the_same(tmp_path, draw):
 
 def test_neither_torch_nor_transformers_is_imported():
     code = (
-        "import sys; from headimpact import figures, statistics, tables\n"
+        "import sys; from headimpact.report import figures, paper, table4, tables\n"
+        "from headimpact import statistics\n"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
-from headimpact.guards import AdaptiveBatch
+from headimpact.guards import AdaptiveBatch, UserError
 from headimpact.miniature.checkpoints import MAKERS
 from headimpact.models import features
 from headimpact.models.continuations import score_continuations
@@ -100,7 +100,7 @@ def test_only_q_k_v_of_the_chosen_layers_are_adapted(made):
 
 def test_a_missing_target_is_refused():
     model, family = MAKERS["qwen2_vl"]()
-    with pytest.raises(ValueError, match=r"lora\.targets"):
+    with pytest.raises(UserError, match=r"methods: targets"):
         add_adapter(model, family, [0, 1], **{**LORA, "targets": ["q_proj", "query"]})
 
 

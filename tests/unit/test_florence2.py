@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from annotators import save_florence2
 from safetensors.torch import load_file, save_file
 from transformers import Florence2Config, Florence2ForConditionalGeneration
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from headimpact.annotate.florence2 import TASK, Grounder
 from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.annotators import save_florence2
 
 CAPTIONS = (
     "A dog sitting on a bed covered with clothing, blankets and other items.",

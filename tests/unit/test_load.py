@@ -1,19 +1,21 @@
-"""What a study says of a model: where it lies, on what it runs, and the model itself."""
+"""A checkpoint becomes a model on the wanted device; a damaged one is refused with its folder."""
 
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from headimpact.models.locate import locate
 from safetensors.torch import load_file, save_file
 
 from headimpact.checkpoints import write_sums
 from headimpact.guards import UserError
 from headimpact.miniature.checkpoints import MAKERS, save
-from headimpact.models.load import load, load_family, load_model
+from headimpact.models.load import load_family, load_model, resolve_device, resolve_dtype
 
-ENTRY = {"checkpoint": "a/b", "revision": "main", "digest": None}
-IDENTITY = {**ENTRY, "dtype": "float32", "device": "cpu"}
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+IDENTITY = {"checkpoint": "a/b", "revision": "main"}
+COMMIT = "c" * 40
 
 
 @pytest.fixture
@@ -22,8 +24,15 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def scripts(monkeypatch):
+    """Imports a module that the scripts of the workflow share."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module
+
+
 @pytest.mark.parametrize(
-    ("gpu", "device", "dtype", "told"),
+    ("has_gpu", "device", "dtype", "resolved"),
     [
         (False, "auto", "auto", ("cpu", "float32")),
         (True, "auto", "auto", ("cuda", "bfloat16")),
@@ -32,46 +41,58 @@ def folder(tmp_path):
         (False, "cpu", "bfloat16", ("cpu", "bfloat16")),
     ],
 )
-def test_auto_is_told_as_what_it_is_here(monkeypatch, gpu, device, dtype, told):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    place, identity = locate({**ENTRY, "device": device, "dtype": dtype})
-    assert place == "a/b" and identity == {**ENTRY, "device": told[0], "dtype": told[1]}
+def test_auto_depends_on_the_machine(monkeypatch, has_gpu, device, dtype, resolved):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    device = resolve_device(device)
+    assert (device, resolve_dtype(dtype, device)) == resolved
 
 
-def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+def test_a_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device: cuda: torch finds no GPU here; set device"):
-        locate({**IDENTITY, "device": "cuda"})
+    with pytest.raises(UserError, match=r"^device: cuda: "):
+        resolve_device("cuda")
 
 
-def test_what_was_fetched_is_told_by_its_commit(monkeypatch):
-    there = {"record.json": (Path("/hub/there"), "c" * 40)}
-    monkeypatch.setattr("headimpact.models.locate.fetched_folder", there.get)
-    assert locate(IDENTITY, "record.json") == ("/hub/there", {**IDENTITY, "commit": "c" * 40})
+def test_a_fetched_checkpoint_is_identified_by_its_commit(scripts, monkeypatch):
+    open_checkpoint = scripts("open_checkpoint")
+    folders = {"record.json": (Path("/hub/snapshot"), COMMIT)}
+    monkeypatch.setattr(open_checkpoint, "fetched_folder", folders.get)
+    opened = open_checkpoint.open_checkpoint(IDENTITY, "record.json")
+    assert opened == ("/hub/snapshot", {**IDENTITY, "commit": COMMIT})
 
 
-def test_a_model_is_as_its_identity_says(folder):
-    model, family = load(folder, {**IDENTITY, "dtype": "bfloat16", "device": "meta"})
-    assert (model.dtype, model.device.type) == (torch.bfloat16, "meta") and not model.training
+def test_a_jobs_model_has_its_dtype_and_the_checkpoints_name(scripts, monkeypatch, folder):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(
+        scripts("open_checkpoint"), "fetched_folder", lambda record: (folder, COMMIT)
+    )
+    data = {**IDENTITY, "device": "auto", "dtype": "bfloat16"}
+    job = SimpleNamespace(params=SimpleNamespace(model=data), input={"checkpoint": "record.json"})
+    model, family, identity = scripts("open_model").open_model(job)
+    assert (model.dtype, model.device.type) == (torch.bfloat16, "cpu") and not model.training
     # not the folder, which another machine has elsewhere
     assert model.name_or_path == model.config._name_or_path == "a/b"
     assert family.config.model_type == "qwen2_vl"
-    plain = load_model(folder)
-    assert (plain.dtype, plain.device.type, plain.training) == (torch.float32, "cpu", False)
+    assert identity == {**IDENTITY, "device": "cpu", "dtype": "bfloat16", "commit": COMMIT}
 
 
-def test_weights_that_are_missing_are_not_drawn_at_random(folder):
+def test_a_model_is_loaded_in_float32_for_evaluation(folder):
+    model = load_model(folder)
+    assert (model.dtype, model.device.type, model.training) == (torch.float32, "cpu", False)
+
+
+def test_missing_weights_are_not_initialised_at_random(folder):
     path = folder / "model.safetensors"
     weights = load_file(path)
-    gone = sorted(name for name in weights if name.startswith("model.layers.3."))
-    for name in gone:
+    removed = sorted(name for name in weights if name.startswith("model.layers.3."))
+    for name in removed:
         del weights[name]
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"weights of Qwen2VL\w+ are missing, among ") as error:
+    with pytest.raises(UserError) as error:
         load_model(folder)
-    first = gone[0].removeprefix("model.")
-    assert str(error.value).endswith(f"{first}; name another checkpoint")
-    assert f": {len(gone)} weights" in str(error.value) and len(gone) > 9
+    message, first = str(error.value), removed[0].removeprefix("model.")
+    assert message.startswith(f"{folder}: {len(removed)} weights ") and len(removed) > 9
+    assert first in message
 
 
 def cut(path):
@@ -83,7 +104,7 @@ def empty(path):
 
 
 def altered(path):
-    """A bit of the header, or of the opening brace."""
+    """Flip a bit of the header, or of the opening brace."""
     content = bytearray(path.read_bytes())
     content[10 if path.suffix == ".safetensors" else 0] ^= 1
     path.write_bytes(content)
@@ -95,30 +116,35 @@ def misshapen(path):
     save_file({**weights, name: weights[name][1:].clone()}, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("spoil", [cut, empty, altered])
+def check_refused(load, folder):
+    with pytest.raises(UserError) as error:
+        load(folder)
+    assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, altered])
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"]
 )
-def test_a_damaged_file_of_a_checkpoint_is_told_in_a_line(folder, name, spoil):
-    spoil(folder / name)
-    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*again") as error:
-        load_family(folder)
-    assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
+def test_a_damaged_file_of_a_checkpoint_is_refused_in_one_line(folder, name, damage):
+    damage(folder / name)
+    check_refused(load_family, folder)
 
 
-@pytest.mark.parametrize("spoil", [cut, empty, altered, misshapen])
-def test_damaged_weights_are_told_in_a_line(folder, spoil):
-    spoil(folder / "model.safetensors")
-    with pytest.raises(ValueError, match=r": not a checkpoint that Auto\w+ reads .*again") as error:
-        load_model(folder)
-    assert str(error.value).startswith(f"{folder}: ") and "\n" not in str(error.value)
+@pytest.mark.parametrize("damage", [cut, empty, altered, misshapen])
+def test_damaged_weights_are_refused_in_one_line(folder, damage):
+    damage(folder / "model.safetensors")
+    check_refused(load_model, folder)
 
 
-def test_a_checkpoint_that_differs_from_its_sums_is_not_located(folder):
-    entry = {**ENTRY, "checkpoint": str(folder), "device": "cpu", "dtype": "auto"}
-    locate(entry)
+def test_a_checkpoint_that_differs_from_its_sums_is_refused(folder, scripts):
+    open_checkpoint = scripts("open_checkpoint").open_checkpoint
+    data = {"checkpoint": str(folder), "revision": None}
+    assert open_checkpoint(data) == (str(folder), data)
     write_sums(folder)
-    locate(entry)
-    altered(folder / "model.safetensors")
-    with pytest.raises(UserError, match=r"model\.safetensors: its SHA-256 is not the one in"):
-        locate(entry)
+    assert open_checkpoint(data) == (str(folder), data)
+    path = folder / "model.safetensors"
+    altered(path)
+    with pytest.raises(UserError) as error:
+        open_checkpoint(data)
+    assert str(error.value).startswith(f"{path}: ") and "SHA256SUMS" in str(error.value)

@@ -1,4 +1,4 @@
-"""The shipped checkpoints: what they are, and that they read scenes that they never saw."""
+"""The shipped checkpoints: their classes, and how well they read scenes outside their training."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from headimpact.models.locate import locate
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -21,9 +20,12 @@ from headimpact.annotate.instances import annotate
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
-from headimpact.evaluation.evaluate import evaluate, questions
-from headimpact.models.load import load
-from headimpact.report.tables import item_values
+from headimpact.evaluation import metrics
+from headimpact.evaluation.evaluate import evaluate
+from headimpact.evaluation.questions import make_questions
+from headimpact.models.features import compute
+from headimpact.models.load import load_family, load_model
+from headimpact.study.config import parse_config
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {
@@ -55,12 +57,12 @@ def test_the_auto_classes_load_it(name):
 
 
 @pytest.fixture(scope="module")
-def unseen(tmp_path_factory):
+def new_scenes(tmp_path_factory):
     """Scenes as hard as the study's, from another seed; one object a scene, drawn at random."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    look = scenes.Look(**config["studies"]["miniature"]["dataset"]["look"])
-    root = tmp_path_factory.mktemp("unseen")
-    scenes.write(root, 240, 990, look)
+    config = parse_config(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
+    look = config.studies["miniature"].dataset.look.model_dump(exclude_none=True)
+    root = tmp_path_factory.mktemp("scenes")
+    scenes.write(root, 240, 990, scenes.Look(**look))
     folder = CocoFolder(root, "scenes")
     samples = draw_images(folder.captions(), 240, 0)
     samples["sample_id"] = range(len(samples))
@@ -72,24 +74,19 @@ def unseen(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_it_reads_scenes_that_it_never_saw(name, unseen):
-    folder, samples, objects, annotations = unseen
-    entry = {
-        "checkpoint": str(folder_of(name)),
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    asked = questions(samples, objects, annotations, annotations["description"], seed=1)
-    original = {("original", 0): None}
-    parts = evaluate(*load(*locate(entry)), folder, samples, objects, asked, original)
-    rows = sorted((row for part in parts for row in part), key=lambda row: row["object_id"])
-    values, _ = item_values(pd.DataFrame(rows), "labels")
-    accuracy, perplexity = values["accuracy"].mean(), np.exp(values["perplexity"].mean())
+def test_it_reads_scenes_outside_its_training(name, new_scenes):
+    folder, samples, objects, annotations = new_scenes
+    questions = make_questions(samples, objects, annotations, annotations["description"], seed=1)
+    model, family = load_model(folder_of(name)), load_family(folder_of(name))
+    features = compute(model, family, folder, samples)
+    answers = pd.DataFrame(evaluate(model, family, features, objects, questions))
+    items = answers.merge(questions, on="object_id").merge(objects, on="object_id")
+    accuracy = metrics.accuracy(items).mean()
+    perplexity, _ = metrics.PERPLEXITY.aggregate(metrics.token_losses(items), items["image_id"])
     # a perfect observer that does not know which of a scene's objects is meant
-    there = annotations.groupby("image_id").size()
-    meant = objects["image_id"].map(there).map(math.log).to_numpy()
-    tokens = np.array([row["tokens"] for row in rows])
-    floor = np.exp((meant / tokens).mean())
+    objects_per_image = annotations.groupby("image_id").size()
+    loss = items["image_id"].map(objects_per_image).map(math.log)
+    floor = np.exp((loss / items["tokens"]).mean())
     print(f"{name}: accuracy {accuracy:.3f}, perplexity {perplexity:.3f}, floor {floor:.3f}")
     assert 0.80 <= accuracy < 0.98
     assert perplexity <= 1.3 * floor

@@ -1,4 +1,4 @@
-"""What is gathered of a study's files, and what of them is damaged."""
+"""provenance.json: what is recorded of a study's files, and how damaged ones are reported."""
 
 import hashlib
 
@@ -14,11 +14,10 @@ MODEL = {"checkpoint": "a/b", "commit": "c0ffee", "dtype": "float32", "device": 
 
 @pytest.fixture(params=["tiny", "release"])
 def folder(tmp_path, request):
-    """A study's folder; its name may be that of a folder in it."""
+    """A study's folder; one of them has the name of a folder that holds no results."""
     tmp_path = tmp_path / request.param
-    sample = {"sample_id": 0, "image_id": 1, "file_name": "x", "width": 2, "height": 3}
-    sample |= {"caption_id": 0, "caption": "a", "split": "test", "annotator": "instances"}
-    sample.pop("annotator")
+    sample = {"image_id": 1, "file_name": "x", "width": 2, "height": 3}
+    sample |= {"caption_id": 0, "caption": "a", "split": "test"}
     samples = [{**sample, "sample_id": n, "sha256": digest} for n, digest in enumerate("ab")]
     artifacts.write(tmp_path / "samples.parquet", "samples", samples, code="s")
     row = {"object_id": 1, "layer": 0, "head": 0, "attended": b"1"}
@@ -34,36 +33,36 @@ def folder(tmp_path, request):
     return tmp_path
 
 
-def test_everything_that_a_result_rests_on_is_told(folder):
-    told = gather(folder, STUDY, {"zips/val2017.zip": "md5"})
-    assert told["configuration"] == STUDY
-    assert told["seeds"] == {"training.seed": 3, "layer_seed": 5, "dataset.seed": 7}
-    assert set(told["versions"]) == set(artifacts.PACKAGES)
-    assert told["checkpoints"] == [MODEL]
-    assert told["data"]["images"] == 2
-    assert told["data"]["sha256"] == hashlib.sha256(b"ab").hexdigest()
-    assert told["data"]["downloads"] == {"zips/val2017.zip": "md5"}
-    assert told["rules"] == {
+def test_the_report_holds_everything_that_a_result_depends_on(folder):
+    report = gather(folder, STUDY, {"zips/val2017.zip": "md5"})
+    assert report["configuration"] == STUDY
+    assert report["seeds"] == {"training.seed": 3, "layer_seed": 5, "dataset.seed": 7}
+    assert set(report["versions"]) == set(artifacts.PACKAGES)
+    assert report["checkpoints"] == [MODEL]
+    assert report["data"]["images"] == 2
+    assert report["data"]["sha256"] == hashlib.sha256(b"ab").hexdigest()
+    assert report["data"]["downloads"] == {"zips/val2017.zip": "md5"}
+    assert report["rules"] == {
         "qwen.attention.0": {"seconds": 4.5, "peak_mb": 400.25},
         "table1": {"seconds": 0.1, "peak_mb": None},
     }
-    assert told["code"]["qwen/attention/1.parquet"] == "a1"
-    assert told["files"]["table1.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
-    assert set(told["files"]) == {"table1.csv", "samples.parquet"} | {
+    assert report["code"]["qwen/attention/1.parquet"] == "a1"
+    assert report["files"]["table1.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
+    assert set(report["files"]) == {"table1.csv", "samples.parquet"} | {
         f"qwen/attention/{shard}.parquet" for shard in range(2)
     }
-    assert told["damaged"] == {}
+    assert report["damaged"] == {}
 
 
-def test_two_versions_are_both_told(folder, monkeypatch):
-    monkeypatch.setattr(artifacts.importlib.metadata, "version", lambda name: f"{name} 0")
+def test_two_versions_of_a_package_are_both_reported(folder, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name} 0")
     artifacts.write(folder / "x.parquet", "dropped", [], code="x")
     versions = gather(folder, STUDY, {})["versions"]
     assert len(versions["torch"]) == 2 and versions["torch"][1] == "torch 0"
 
 
 def no_parquet(content):
-    return b"nothing"
+    return b"no parquet"
 
 
 def one_bit(content):
@@ -75,9 +74,10 @@ def one_bit(content):
 @pytest.mark.parametrize("name", ["samples.parquet", "qwen/attention/0.parquet"])
 def test_a_damaged_file_is_named_and_the_others_are_reported(folder, name, damage):
     (folder / name).write_bytes(damage((folder / name).read_bytes()))
-    told = gather(folder, STUDY, {})
-    assert list(told["damaged"]) == [name] and "run again" in told["damaged"][name]
-    assert told["code"]["qwen/attention/1.parquet"] == "a1"
+    report = gather(folder, STUDY, {})
+    assert list(report["damaged"]) == [name]
+    assert report["damaged"][name].startswith(f"{folder / name}: ")
+    assert report["code"]["qwen/attention/1.parquet"] == "a1"
 
 
 def test_a_table_that_another_program_wrote_has_no_record_and_no_hashes(folder):
@@ -92,6 +92,6 @@ def test_a_table_that_another_program_wrote_has_no_record_and_no_hashes(folder):
     }
 
 
-def test_a_study_of_which_nothing_is_there_yet(tmp_path):
-    told = gather(tmp_path, STUDY, {})
-    assert told["files"] == told["rules"] == told["versions"] == {}
+def test_the_report_of_an_empty_folder_is_empty(tmp_path):
+    report = gather(tmp_path, STUDY, {})
+    assert report["files"] == report["rules"] == report["versions"] == {}

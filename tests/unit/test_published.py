@@ -1,4 +1,4 @@
-"""The printed tables: what they say of each other, and how they are read."""
+"""The paper's tables as printed: whether they agree with each other, and how they are read."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from headimpact.report.published import printed_interval, published_layers, read
+from headimpact.guards import UserError
+from headimpact.report.published import printed_interval, read
+from headimpact.scores.layers import Decoder, published, published_layers
 
-PRINTED = Path(__file__).resolve().parents[2] / "resources" / "published"
+ROOT = Path(__file__).resolve().parents[2]
+PRINTED = ROOT / "resources" / "published"
 MODELS = read(PRINTED, "table1").set_index("model")
+
+
+@pytest.fixture
+def in_repository(monkeypatch):
+    """The working directory is the repository's root, as in a rule."""
+    monkeypatch.chdir(ROOT)
 
 
 def rounds_to(value, text):
@@ -19,7 +28,7 @@ def rounds_to(value, text):
     return low <= value <= high
 
 
-def fitting(tests, column):
+def models_that_explain(tests, column):
     """The models whose degrees of freedom explain a printed column of Table 2.
 
     A statistic stands for all that round to it, so that its tail is an interval as well.
@@ -36,16 +45,23 @@ def fitting(tests, column):
 def test_the_papers_table2_is_permuted():
     """The degrees of freedom behind each printed p-value name the model that it belongs to."""
     tests = read(PRINTED, "table2").set_index("quantity")
-    whose = {}
+    model_behind = {}
     for heading in MODELS.index:
-        by_layers, by_heads = (fitting(tests, f"{heading} {x}") for x in ("layers", "heads"))
+        by_layers, by_heads = (
+            models_that_explain(tests, f"{heading} {x}") for x in ("layers", "heads")
+        )
         assert len(by_layers) == 1 and by_heads == by_layers
-        whose[heading] = by_layers[0]
-    assert sorted(whose.values()) == sorted(MODELS.index)
-    assert all(heading != model for heading, model in whose.items())
-    moved = tests.rename(columns=lambda c: f"{whose[c.rsplit(' ', 1)[0]]} {c.rsplit(' ', 1)[1]}")
+        model_behind[heading] = by_layers[0]
+    assert sorted(model_behind.values()) == sorted(MODELS.index)
+    assert all(heading != model for heading, model in model_behind.items())
+
+    def right_heading(column):
+        heading, groups = column.rsplit(" ", 1)
+        return f"{model_behind[heading]} {groups}"
+
+    renamed = tests.rename(columns=right_heading)
     corrected = read(PRINTED, "table2_corrected").set_index("quantity")
-    assert moved[corrected.columns].equals(corrected)
+    assert renamed[corrected.columns].equals(corrected)
 
 
 @pytest.mark.parametrize("model", MODELS.index)
@@ -57,13 +73,13 @@ def test_the_papers_parameter_counts_agree(model):
 
 
 @pytest.mark.parametrize("model", MODELS.index)
-def test_the_papers_layers_are_layers_of_the_model(model):
-    top, bottom, drawn = (
-        published_layers(PRINTED, model, f"{kind}-4") for kind in ("top", "bottom", "random")
+def test_the_papers_layers_are_layers_of_the_model(model, in_repository):
+    top, bottom, random = (
+        published_layers(model, f"{kind}-4") for kind in ("top", "bottom", "random")
     )
     # random-4 takes neither top nor bottom layers (section 5.3)
-    assert len({*top, *bottom, *drawn}) == 12
-    assert {*top, *bottom, *drawn} <= set(range(int(MODELS.loc[model, "layers"])))
+    assert len({*top, *bottom, *random}) == 12
+    assert {*top, *bottom, *random} <= set(range(int(MODELS.loc[model, "layers"])))
 
 
 def test_the_tables_are_of_the_same_models_and_setups():
@@ -94,14 +110,15 @@ def test_cells_are_read_as_printed():
         ("1,024.5", (1024.45, 1024.55)),
     ],
 )
-def test_what_rounds_to_a_printed_number(text, interval):
+def test_a_printed_number_stands_for_all_that_round_to_it(text, interval):
     assert printed_interval(text) == interval
 
 
 @pytest.mark.parametrize("text", ["", "nan", "0.94 ± 0.01", "3.03B", "1,00", ".5", "1e", "0x1"])
-def test_what_is_no_printed_number_is_refused(text):
-    with pytest.raises(ValueError, match="no printed number"):
+def test_text_that_is_no_printed_number_is_refused(text):
+    with pytest.raises(UserError) as error:
         printed_interval(text)
+    assert repr(text) in str(error.value)
 
 
 @given(st.floats(-1e6, 1e6), st.integers(1, 6), st.sampled_from("ef"))
@@ -117,48 +134,57 @@ def test_a_number_lies_in_the_interval_of_its_print(value, digits, form):
     assert high - low == pytest.approx(float(unit), rel=1e-4, abs=4 * slack)
 
 
-def test_published_layers():
-    assert published_layers(PRINTED, "SmolVLM", "top-4") == [0, 15, 16, 18]
-    with pytest.raises(ValueError, match="of SmolVLM full; there are: PaliGemma2 top-4, "):
-        published_layers(PRINTED, "SmolVLM", "full")
+def test_published_layers_are_those_of_table3(in_repository):
+    assert published_layers("SmolVLM", "top-4") == [0, 15, 16, 18]
 
 
-def test_published_layers_are_sorted(tmp_path):
-    (tmp_path / "table3.csv").write_text('model,setup,layers\nM,top-4,"9, 10, 2"\n')
-    assert published_layers(tmp_path, "M", "top-4") == [2, 9, 10]
+@pytest.mark.parametrize(("model", "setup"), [("SmolVLM", "full"), ("Ours", "top-4")])
+def test_layers_that_the_paper_does_not_print_are_refused(model, setup, in_repository):
+    with pytest.raises(UserError, match=rf"^resources/published/table3\.csv: .*{model}, {setup}"):
+        published_layers(model, setup)
+
+
+def test_published_layers_are_sorted(tmp_path, monkeypatch):
+    path = tmp_path / "resources/published/table3.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text('model,setup,layers\nM,top-4,"9, 10, 2"\n')
+    monkeypatch.chdir(tmp_path)
+    assert published(Decoder(total=11, published="M", setup="top-4")) == [2, 9, 10]
+    with pytest.raises(UserError, match=r"^setups\.top-4: "):
+        published(Decoder(total=10, published="M", setup="top-4"))
 
 
 TABLE1 = "model,parameters,layers,attention_heads\n"
+# name of the table, its content, and the place that the error names
 MALFORMED = {
-    "another's columns": (
-        "table1",
-        "model,layers\nM,3\n",
-        "columns model, layers, not model, para",
-    ),
-    "one heading of a pair": ("table2", "quantity,M layers,N heads\np,1,1\n", "columns .* M heads"),
-    "an error without its value": ("table4", "model,metric,a_error\nM,x,1\n", "columns "),
-    "no rows": ("table1", TABLE1, "no rows"),
-    "a cell too few": ("table1", TABLE1 + "M,3,4,5\nN,3,4\n", "row 3 has 3 of 4 cells"),
-    "a cell too many": ("table1", TABLE1 + "M,3,4,5,6\n", "row 2 has 5 of 4 cells"),
-    "a word for a number": ("table1", TABLE1 + "M,3B,4,5\n", "row 2, parameters: '3B' is no print"),
-    "a number left out": ("table1", TABLE1 + "M,3,,5\n", "row 2, layers: '' is no printed number"),
+    "columns of another table": ("table1", "model,layers\nM,3\n", "parameters, "),
+    "one heading of a pair": ("table2", "quantity,M layers,N heads\np,1,1\n", "M heads"),
+    "an error without its value": ("table4", "model,metric,a_error\nM,x,1\n", "a_error"),
+    "no rows": ("table1", TABLE1, "rows"),
+    "a cell too few": ("table1", TABLE1 + "M,3,4,5\nN,3,4\n", "row 3 "),
+    "a cell too many": ("table1", TABLE1 + "M,3,4,5,6\n", "row 2 "),
+    "a word for a number": ("table1", TABLE1 + "M,3B,4,5\n", "row 2, parameters: '3B'"),
+    "a number left out": ("table1", TABLE1 + "M,3,,5\n", "row 2, layers: ''"),
     "layers of another form": ("table3", "model,setup,layers\nM,t,1;2\n", "row 2, layers: '1;2'"),
     "a model twice": ("table1", TABLE1 + "M,3,4,5\n" * 2, "M twice"),
-    "not UTF-8": ("table1", b"model,\xff\n", "not a CSV table"),
-    "empty": ("table1", "", "not a CSV table"),
+    "not UTF-8": ("table1", b"model,\xff\n", "utf-8"),
+    "empty": ("table1", "", "CSV"),
 }
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_file_is_named_with_its_mend(case, tmp_path):
-    name, content, fault = MALFORMED[case]
+def test_a_malformed_table_is_named_with_the_place(case, tmp_path):
+    name, content, place = MALFORMED[case]
     path = tmp_path / f"{name}.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=rf"{name}\.csv: {fault}.*; take it from resources") as e:
+    with pytest.raises(UserError) as error:
         read(tmp_path, name)
-    assert "\n" not in str(e.value)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and place in message and "\n" not in message
+    assert "resources/published" in message  # where an intact one is
 
 
-def test_a_missing_file_is_named_with_its_mend(tmp_path):
-    with pytest.raises(ValueError, match=r"table4\.csv: missing; take it from resources/published"):
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(UserError) as error:
         read(tmp_path, "table4")
+    assert str(error.value).startswith(f"{tmp_path / 'table4.csv'}: missing")

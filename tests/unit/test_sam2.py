@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from annotators import save_sam2
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Sam2Config, Sam2Model, Sam2VideoConfig, Sam2VideoModel
@@ -16,6 +15,7 @@ from transformers.models.sam2.processing_sam2 import Sam2Processor
 from headimpact.annotate import sam2
 from headimpact.annotate.sam2 import Segmenter
 from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.annotators import save_sam2
 
 BOXES = [(10.2, 5.4, 60.9, 80.1), (0.1, 0.07, 199.9, 144.9), (90.5, 30.25, 120.75, 110.5)]
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from headimpact import config
+from headimpact import registry
+from headimpact.guards import UserError
 from headimpact.models.load import count_parameters, family_class
 from headimpact.report.published import read
+from headimpact.study.keys import PUBLISHED_MODELS
+from headimpact.study.study import PUBLISHED_SETUPS
 from headimpact.training.lora import add_adapter
 
 CONFIGURATIONS = Path(__file__).parents[2] / "resources/configurations"
@@ -15,14 +18,14 @@ LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v
 
 
 def counts(configuration, layers):
-    model, told = count_parameters(configuration)
+    model, sizes = count_parameters(configuration)
     adapted = add_adapter(model, family_class(model.config, configuration), layers, **LORA)
     trainable, total = adapted.get_nb_trainable_parameters()
-    return told, total, trainable
+    return sizes, total, trainable
 
 
 @pytest.mark.parametrize(
-    ("name", "layers", "told", "total", "trainable"),
+    ("name", "layers", "sizes", "total", "trainable"),
     [  # section 5.3: the top-4 layers of Table 3; Tables 1 and 5
         (
             "paligemma2-3b-mix-448",
@@ -47,12 +50,12 @@ def counts(configuration, layers):
         ),
     ],
 )
-def test_the_papers_counts(name, layers, told, total, trainable):
-    assert counts(CONFIGURATIONS / name, layers) == (told, total, trainable)
+def test_the_papers_models_have_its_counts(name, layers, sizes, total, trainable):
+    assert counts(CONFIGURATIONS / name, layers) == (sizes, total, trainable)
 
 
 # as the hub has them; the first in the flat form that older checkpoints keep
-OTHERS = {
+OTHER_SIZES = {
     "Qwen2-VL-7B-Instruct": {
         "model_type": "qwen2_vl",
         **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
@@ -97,35 +100,44 @@ OTHERS = {
     },
 }
 # billions of parameters; layers and heads of the decoder
-TOLD = {
+COUNTS = {
     "Qwen2-VL-7B-Instruct": (8.29, 28, 28),
     "paligemma2-10b-mix-448": (9.66, 42, 16),
     "SmolVLM-500M-Instruct": (0.51, 32, 15),
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", OTHER_SIZES)
 def test_other_sizes_need_no_code(tmp_path, name):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(OTHERS[name]))
-    told, _, trainable = counts(path, range(4))
-    assert (round(told["parameters"] / 1e9, 2), told["layers"], told["heads"]) == TOLD[name]
-    text = OTHERS[name].get("text_config", OTHERS[name])
+    path.write_text(json.dumps(OTHER_SIZES[name]))
+    sizes, _, trainable = counts(path, range(4))
+    billions = round(sizes["parameters"] / 1e9, 2)
+    assert (billions, sizes["layers"], sizes["heads"]) == COUNTS[name]
+    text = OTHER_SIZES[name].get("text_config", OTHER_SIZES[name])
     head = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"])
     widths = (text["num_attention_heads"] + 2 * text["num_key_value_heads"]) * head
     assert trainable == 4 * 8 * (3 * text["hidden_size"] + widths)
 
 
-def test_what_config_checks_by_is_what_there_is():
+def test_the_published_models_and_setups_of_the_configuration_are_those_of_table3():
     published = read(CONFIGURATIONS.parent / "published", "table3")
-    assert set(config.PUBLISHED_SETUPS) == set(published["setup"])
-    assert list(config.PUBLISHED_MODELS) == list(published["model"].unique())
-    assert list(config.MODEL_TYPES) == sorted(FAMILIES)
+    assert set(PUBLISHED_SETUPS) == set(published["setup"])
+    assert list(PUBLISHED_MODELS) == list(published["model"].unique())
+
+
+@pytest.mark.parametrize("name", registry.FAMILIES)
+def test_the_registry_knows_a_familys_model_type_and_prompt(name):
+    entry = registry.FAMILIES[name]
+    family = entry.load()
+    assert family.model_type in entry.model_types
+    assert registry.family_of(family.model_type) == name
+    assert entry.chat == (family.prompts == "chat")
 
 
 def test_a_model_of_no_family_is_named(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(
-        ValueError, match="model type bert is none of idefics3, paligemma, qwen2_vl"
-    ):
-        count_parameters(tmp_path / "config.json")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError, match=r"bert .*idefics3, paligemma, qwen2_vl") as error:
+        count_parameters(path)
+    assert str(error.value).startswith(f"{path}: ")

@@ -4,13 +4,13 @@ import csv
 
 import pandas as pd
 import pytest
-from annotators import save_florence2, save_sam2
 from internet import make_coco
 from PIL import ExifTags, Image
 from projects import tiny
 
 from headimpact import artifacts
 from headimpact.dataset.coco import CocoFolder
+from headimpact.miniature.annotators import save_florence2, save_sam2
 
 
 @pytest.fixture(scope="module")

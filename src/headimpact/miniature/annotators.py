@@ -36,7 +36,7 @@ CORNERS = (60, 61, 562, 563)  # the lowest location of x0, y0, x1, y1
 
 
 def _tokenizer():
-    """Byte-level BPE as Bart's: bytes, the nouns whole, the locations and the image's token."""
+    """Byte-level BPE as in Bart: bytes, a token a noun, the locations and the image token."""
     merges = []
     for noun in itertools.chain(*NOUNS):
         merges += [("Ġ" + noun[:end], noun[end]) for end in range(len(noun))]
@@ -52,7 +52,7 @@ def _tokenizer():
 
 
 def _order(tokenizer):
-    """Which token may follow which, so that what is written can be parsed: ((ids), bias).
+    """The sequence_bias under which the generated text can be parsed: a list of [ids, bias].
 
     Up to four boxes, each with or without a noun before it, no token twice.
     """
@@ -73,12 +73,12 @@ def _order(tokenizer):
     return [[pair, 30.0 + favour.get(pair[1], 0.0)] for pair in pairs]
 
 
-def save_florence2(folder, seed=0):
+def save_florence2(folder: str | Path, seed: int = 0) -> None:
     """Florence-2 for images of 64 x 64: 4 image tokens and their mean; random weights.
 
-    Left alone they write rubbish. The generation's sequence_bias, a field of the checkpoint as
-    num_beams is one, prescribes the order of nouns and locations; which of them come, and how
-    many, the weights decide from image and caption.
+    Random weights alone generate text that cannot be parsed. The sequence_bias of the checkpoint's
+    generation config prescribes the order of nouns and locations; the weights decide from image
+    and caption which of them are generated, and how many.
     """
     tokenizer = _tokenizer()
     vision = {
@@ -120,8 +120,8 @@ def save_florence2(folder, seed=0):
     processor.save_pretrained(folder)
 
 
-def sam2_parts():
-    """The parts of a small SAM2 for images of 128 x 128, as configurations (dict of dicts)."""
+def sam2_configurations() -> dict:
+    """The configurations of a small SAM2's components, for images of 128 x 128."""
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 8,
@@ -157,13 +157,17 @@ def sam2_parts():
     }
 
 
-def save_sam2(folder, video=False, seed=0):
+def save_sam2(folder: str | Path, video: bool = False, seed: int = 0) -> None:
     """SAM2 for images of 128 x 128 with random weights; most confidences lie above 0.85, not all.
 
     video: write the weights as the video model's, which is what the hub has.
     """
     torch.manual_seed(seed)
-    config = Sam2VideoConfig(**sam2_parts(), **MEMORY) if video else Sam2Config(**sam2_parts())
+    config = (
+        Sam2VideoConfig(**sam2_configurations(), **MEMORY)
+        if video
+        else Sam2Config(**sam2_configurations())
+    )
     model = (Sam2VideoModel if video else Sam2Model)(config)
     head = model.mask_decoder.iou_prediction_head.proj_out
     with torch.no_grad():
