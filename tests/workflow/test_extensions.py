@@ -64,6 +64,7 @@ def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extend
     extended.configure(extended.config)
     planned = extended.planned("results/tiny/table4.csv")
     assert planned == {"score": 1, "layers": 1, "finetune": 1, "evaluate": 1, "table4": 1}
+    study = extended.config["studies"]["tiny"]
     study["models"]["smolvlm"] = {"title": "SMOL", "checkpoint": str(smolvlm)}
     extended.configure(extended.config)
     extended.run("results/tiny/table4.csv", "results/tiny/table3.csv")

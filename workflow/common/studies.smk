@@ -47,6 +47,7 @@ def plan_of(study):
     if study not in PLANS:
         plan = Plan(CONFIG, study)
         check_images(plan)
+        check_published_layers(plan)
         PLANS[study] = plan
     return PLANS[study]
 
@@ -69,6 +70,26 @@ def check_images(plan):
             folder.check_count(plan.study.sampling.images)
     except UserError as error:
         raise UserError(f"{where}.{error}") from error
+
+
+def check_published_layers(plan):
+    """Raise UserError unless each decoder has the layers that the paper prints for its model."""
+    setups = [name for name, setup in plan.study.setups.items() if setup.layers == "published"]
+    if not setups:
+        return
+    from headimpact.scores.layers import Decoder, published  # imports pandas
+
+    where = f"config.yaml: studies.{plan.name}"
+    for name, model in plan.study.models.items():
+        folder = model.configuration or model.checkpoint
+        if not checkpoints.is_local(folder):
+            continue  # known once it is fetched
+        depth = checkpoints.decoder_layers(f"{where}.models.{name}.checkpoint", folder)
+        for setup in setups:
+            try:
+                published(Decoder(depth, published=model.published, setup=setup))
+            except UserError as error:
+                raise UserError(f"{where}.{error}") from error
 
 
 def files_to_fetch(study):
@@ -182,7 +203,7 @@ def metric_entries(plan, wildcards):
 
 
 def annotator_entry(plan, wildcards):
-    return [registry.ANNOTATORS[wildcards.annotator]]
+    return [plan.annotator(wildcards.annotator)]
 
 
 def gpus(needed=None):

@@ -140,7 +140,7 @@ rule comparison:
         table4=rules.table4.output.table,
         table5=rules.parameters.output.table5,
         tokens=ask("of_models", file="tokens.parquet"),
-        attention=ask("attention_of_models"),
+        attention=ask("attention_of", models=None),
         objects=rules.samples.output.objects,
         published=multiext(
             "resources/published/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"

@@ -40,6 +40,11 @@ class Plan:
         """An entry of `setups`."""
         return self._entry("setups", self.study.setups, setup)
 
+    def annotator(self, annotator: str) -> registry.AnnotatorEntry:
+        """The registry's entry of one of the study's annotators."""
+        used = {name: registry.ANNOTATORS[name] for name in self.study.annotator.used}
+        return self._entry("annotator", used, annotator)
+
     def score(self, score: str) -> Component:
         """An entry of `scores`."""
         return self._entry("scores", self.study.scores, score)
@@ -86,13 +91,13 @@ class Plan:
 
     def annotator_inputs(self, annotator: str) -> Files:
         """What an annotator waits for beside the images: the release, its checkpoints."""
-        entry, options = registry.ANNOTATORS[annotator], self.study.annotator.options
+        entry, options = self.annotator(annotator), self.study.annotator.options
         files = {name: self._record(**options[name]) for name in entry.checkpoints}
         return files | ({"release": self.release_folder()} if "release" in entry.needs else {})
 
     def annotator_options(self, annotator: str) -> dict[str, Any]:
         """The options of an annotator; one that names a checkpoint with what identifies that."""
-        entry, options = registry.ANNOTATORS[annotator], self.study.annotator.options
+        entry, options = self.annotator(annotator), self.study.annotator.options
         values = {name: options[name] for name in entry.options}
         values |= {name: self._identity(**options[name]) for name in entry.checkpoints}
         if "model" in entry.needs:
@@ -103,7 +108,7 @@ class Plan:
 
     def annotator_runs_model(self, annotator: str) -> bool:
         """Whether an annotator runs a model, and so wants a GPU."""
-        return "model" in registry.ANNOTATORS[annotator].needs
+        return "model" in self.annotator(annotator).needs
 
     def annotator_group(self, annotator: str) -> str | None:
         """The group of jobs on a cluster: without a model they go in one with the samples."""
@@ -180,14 +185,10 @@ class Plan:
         """The score of Table 2 and of figures 4 and 5, of every model."""
         return self.of_models(f"scores/{self.study.first_score}.parquet")
 
-    def attention_of(self, models: Iterable[str]) -> list[str]:
-        """Every shard of the attention of some models."""
-        shards = range(self.study.attention.shards)
+    def attention_of(self, models: Iterable[str] | None = None) -> list[str]:
+        """Every shard of the attention of some models, or of all."""
+        shards, models = range(self.study.attention.shards), models or self.study.models
         return [f"{self.folder}/{m}/attention/{shard}.parquet" for m in models for shard in shards]
-
-    def attention_of_models(self) -> list[str]:
-        """Every shard of every model's attention."""
-        return self.attention_of(self.study.models)
 
     def score_settings(self, score: str) -> dict[str, Any]:
         """Kind and options of a score."""
