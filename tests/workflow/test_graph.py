@@ -197,3 +197,21 @@ def test_provenance_is_of_the_studies_that_a_run_worked_on(finished):
     before = path.read_bytes()
     finished.run("results/tiny/table2.csv", "--forcerun", "table2")
     assert path.read_bytes() == before
+
+
+def test_key_objects_of_ones_own_take_the_place_of_those_found(project, checkpoints):
+    """A table that pandas wrote, without the record and the checksums of ours."""
+    made, target = project(tiny(checkpoints, "qwen2_vl")), "results/tiny/objects.parquet"
+    made.run(target)
+    objects = pd.read_parquet(made.folder / target)
+    samples = pd.read_parquet(made.folder / "results/tiny/samples.parquet")
+    impact = objects["sample_id"].isin(samples.query("split == 'impact'")["sample_id"])
+    own = objects[~impact | ~objects["sample_id"].duplicated()].assign(description="a thing")
+    assert len(own) < len(objects)
+    own.to_parquet(made.folder / target)
+    made.run("results/tiny/qwen2_vl/attention/0.parquet")
+    attention = artifacts.read(
+        made.folder / "results/tiny/qwen2_vl/attention/0.parquet", "attention"
+    )
+    assert set(attention["object_id"]) < set(objects[impact]["object_id"])
+    assert pd.read_parquet(made.folder / target)["description"].eq("a thing").all()
