@@ -213,7 +213,9 @@ def read(path: str | Path, kind: str) -> pd.DataFrame:
     import pyarrow as pa
 
     with open_parquet(path) as file:
-        _check_columns(path, kind, file.schema_arrow.names)
+        # pandas writes an index that is not 0, 1, 2, ... as such a column
+        names = [n for n in file.schema_arrow.names if not n.startswith("__index_level_")]
+        _check_columns(path, kind, names)
         converted = [
             convert_column(path, field, read_column(path, file, field.name))
             for field in schema(kind)

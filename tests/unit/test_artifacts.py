@@ -148,8 +148,13 @@ def test_unknown_and_repeated_columns_are_named(path):
     refused(path, "scores", "column extra is unknown in this table of scores; remove it")
     pq.write_table(table.append_column("n", table["n"]), path)
     refused(path, "scores", "column n occurs twice in this table of scores; remove it")
+
+
+def test_the_index_that_pandas_writes_of_filtered_rows_is_no_column(path):
     pd.DataFrame(SCORES, index=[4, 5, 6]).to_parquet(path)
-    refused(path, "scores", "column __index_level_0__ is unknown")
+    assert "__index_level_0__" in pq.read_schema(path).names
+    table = artifacts.read(path, "scores")
+    assert list(table.columns) == artifacts.columns("scores") and list(table.index) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

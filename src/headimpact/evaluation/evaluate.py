@@ -32,6 +32,8 @@ def evaluate(
     items = dict(list(objects.merge(questions, on="object_id").groupby("sample_id")))
     rows = []
     for sample, image_features in features:
+        if sample.sample_id not in items:
+            continue
         grid = family.grid(sample.width, sample.height)
         score = partial(score_continuations, model, family, image_features, grid, one_pass=one_pass)
         try:

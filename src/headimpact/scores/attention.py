@@ -34,6 +34,7 @@ def attended_tokens(
     run_in_batches = AdaptiveBatch(batch, "attention")
     objects_of = dict(list(objects.groupby("sample_id")))
     layers, heads = np.indices((family.layers, family.heads)).reshape(2, -1)
+    samples = samples[samples["sample_id"].isin(objects_of)]
     for sample, features in compute(model, family, images, samples, desc="attention"):
         items = objects_of[sample.sample_id]
         grid = family.grid(sample.width, sample.height)
