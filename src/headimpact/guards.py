@@ -1,7 +1,9 @@
 """What ends a job with a line for the user: bad input, a full GPU, values that are not finite."""
 
 import errno
+import shutil
 import sys
+from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -40,6 +42,11 @@ def explain(error, output):
     if isinstance(error, MemoryError):
         return "not enough memory; run it on a machine with more"
     return None
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU's driver, NVIDIA's or AMD's; torch is not asked."""
+    return shutil.which("nvidia-smi") is not None or Path("/dev/kfd").exists()
 
 
 class AdaptiveBatch:

@@ -218,7 +218,21 @@ def test_schema_and_documentation_are_as_generated():
     schema = json.loads((ROOT / "docs/config.schema.json").read_text())
     assert schema == documentation.schema()
     assert (ROOT / "docs/configuration.md").read_text() == documentation.page()
-    jsonschema.validate(yaml.safe_load((ROOT / "config.yaml").read_bytes()), schema)
+    config = yaml.safe_load((ROOT / "config.yaml").read_bytes())
+    jsonschema.validate(config, schema)
+    config["studies"]["miniature"]["scores"] = {"s": {"kind": "head_impact", "mask_share": 0.1}}
+    config["studies"]["miniature"]["setups"] = {"a": {"layers": "top", "count": 2}}
+    jsonschema.validate(config, schema)
+    for key, value in (
+        ("scores", {"s": {"mask_shares": 1}}),
+        ("methods", {"lora": {"rank": "eight"}}),
+        ("setups", {"a": {"layers": "top", "counts": 2}}),
+        ("annotator", {"nam": "release"}),
+    ):
+        changed = copy.deepcopy(config)
+        changed["studies"]["miniature"][key] = value
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(changed, schema)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from projects import tiny
 
 from headimpact.dataset import scenes
+from headimpact.guards import has_gpu
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,10 @@ CASES = {  # what a test_study cannot see: the folders, and how a run ends
         ),
         "qwen2_vl is of model type qwen2_vl, not florence2",
     ),
+    "a GPU that is not there": (
+        lambda study: study.update(device="cuda"),
+        "studies.tiny.device: cuda, and this machine has no GPU",
+    ),
     "a path that no system has": (
         lambda study: study["models"]["qwen2_vl"].update(checkpoint="./" + "x" * 300),
         "File name too long",
@@ -88,6 +93,8 @@ PUBLISHED = {"top-4": {"layers": "published"}}
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_key_is_named_before_any_job(plain, case):
+    if "GPU" in case and has_gpu():
+        pytest.skip("this machine has a GPU")
     change, wanted = CASES[case]
     before = plain.config
     try:

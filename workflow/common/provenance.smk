@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import time
+from shutil import which
 
 STARTED = time.time()
 

@@ -2,11 +2,11 @@
 
 from functools import cache
 from inspect import signature
-from shutil import which
 
 from pydantic import BaseModel
 
 from headimpact import checkpoints, code_version, registry
+from headimpact.guards import has_gpu
 from headimpact.study.config import parse_config
 from headimpact.study.plan import Plan
 
@@ -206,6 +206,21 @@ def annotator_entry(plan, wildcards):
     return [plan.annotator(wildcards.annotator)]
 
 
+def gpu_available():
+    """Whether jobs can have a GPU; on a cluster this machine is not the one that runs them."""
+    return workflow.non_local_exec or workflow.remote_exec or has_gpu()
+
+
+def model_to_run(plan, wildcards):
+    """The record of a model's checkpoint, for a job that runs it; raises UserError without a GPU."""
+    if plan.study.device == "cuda" and not gpu_available():
+        raise UserError(
+            f"config.yaml: studies.{plan.name}.device: cuda, and this machine has no GPU; set "
+            f"device: auto or cpu, or run it with a cluster's profile"
+        )
+    return plan.fetched_model(wildcards.model)
+
+
 def gpus(needed=None):
     """A resource function: how many GPUs a job asks for, without importing torch.
 
@@ -213,11 +228,8 @@ def gpus(needed=None):
     """
 
     def question(plan, wildcards):
-        # on a cluster this machine is not the one that runs the jobs
-        here = which("nvidia-smi") is not None or Path("/dev/kfd").exists()
-        available = workflow.non_local_exec or here
-        wanted = plan.study.device == "cuda" or (plan.study.device == "auto" and available)
-        return int(bool(wanted and (needed is None or ask(needed)(wildcards))))
+        runs_model = needed is None or ask(needed)(wildcards)
+        return int(runs_model and plan.study.device != "cpu" and gpu_available())
 
     return answering(question)
 

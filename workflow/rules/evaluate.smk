@@ -8,7 +8,7 @@ rule evaluate:
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         questions=rules.questions.output.questions,
-        checkpoint=ask("fetched_model"),
+        checkpoint=answering(model_to_run),
         features=ask("features_record"),
     output:
         answers="results/{study}/{model}/{setup}/{variant}/{draw}/answers.parquet",

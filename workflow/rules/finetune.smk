@@ -5,7 +5,7 @@ rule features:
     input:
         unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
-        checkpoint=ask("fetched_model"),
+        checkpoint=answering(model_to_run),
     output:
         # The features lie beside it, in features/, which may be deleted at any time. They are no
         # output: Snakemake runs every training again when a missing output is made again.
@@ -34,7 +34,7 @@ rule finetune:
         unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        checkpoint=ask("fetched_model"),
+        checkpoint=answering(model_to_run),
         features=ask("features_record"),
         layers=rules.layers.output.layers,
     output:

@@ -30,7 +30,7 @@ rule attention:
         unpack(ask("annotation_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
-        checkpoint=ask("fetched_model"),
+        checkpoint=answering(model_to_run),
     output:
         attention="results/{study}/{model}/attention/{shard}.parquet",
     log:

@@ -28,11 +28,47 @@ TABLES = {
     "Metrics": ("`metrics.NAME`: a row of Table 4 a model", registry.METRICS),
     "Annotators": ("`annotator.name`: who finds the key objects", registry.ANNOTATORS),
 }
+COMPONENTS = {
+    "scores": registry.SCORES,
+    "methods": registry.METHODS,
+    "metrics": registry.METRICS,
+}
+
+
+JSON_TYPES = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
 def schema() -> dict:
-    """The JSON schema of config.yaml, for editors; keys may also be options of registry entries."""
-    return Config.model_json_schema()
+    """The JSON schema of config.yaml, for editors, with the options of all registry entries."""
+    content = Config.model_json_schema()
+    definitions = content["$defs"]
+    for name, table in (("Setup", registry.LAYER_CHOICES), ("Annotator", registry.ANNOTATORS)):
+        definitions[name]["properties"] = _options(table) | definitions[name]["properties"]
+        definitions[name]["additionalProperties"] = False
+    del definitions["Component"]
+    keys = definitions["Study"]["properties"]
+    for name, table in COMPONENTS.items():
+        (pattern,) = keys[name]["patternProperties"]
+        keys[name]["patternProperties"][pattern] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"kind": {"enum": list(table)}, **_options(table)},
+        }
+    return content
+
+
+def _options(table: dict[str, registry.Entry]) -> dict[str, dict]:
+    """The options of all entries of a table, as properties of a JSON schema."""
+    properties = {}
+    for entry in table.values():
+        for name, option in entry.options.items():
+            properties[name] = {"description": option.meaning}
+            if option.choices:
+                properties[name]["enum"] = list(option.choices)
+            else:
+                names = [JSON_TYPES.get(kind, "null") for kind in option.types]
+                properties[name]["type"] = names
+    return properties
 
 
 def page() -> str:
