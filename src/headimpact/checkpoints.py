@@ -24,10 +24,16 @@ def is_local(checkpoint: str) -> bool:
 
 
 def check_name(where: str, checkpoint: str) -> None:
-    """Raise UserError, beginning with `where`, if a checkpoint is neither a folder nor a hub id."""
+    """Raise UserError, beginning with `where`, if a checkpoint is neither a folder nor a hub id.
+
+    A name with two parts is a hub id, unless the first part is a folder here.
+    """
     if is_local(checkpoint):
         return
-    if checkpoint.startswith((".", "/", "~", "resources/", "checkpoints/")):
+    if checkpoint.startswith("~"):
+        raise UserError(f"{where}: {checkpoint}: ~ is not expanded; write the whole path")
+    path = Path(checkpoint)
+    if checkpoint.startswith((".", "/")) or (len(path.parts) > 1 and path.parent.is_dir()):
         raise UserError(f"{where}: no folder {checkpoint}; correct the path or give a hub id")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint, re.ASCII):
         raise UserError(

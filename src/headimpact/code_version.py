@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1]  # The folder that holds the package headimpa
 DISTRIBUTIONS = {
     "PIL": "pillow",
     **{name: name for name in PACKAGES},
-    **{name: name for name in ("matplotlib", "pycocotools", "safetensors")},
+    **{name: name for name in ("inflect", "matplotlib", "pycocotools", "safetensors")},
 }
 # The part of these in a result arrives as params of its rule, or as the columns of a table; how a
 # file was downloaded decides no result.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headimpact.artifacts import LABELS
-from headimpact.evaluation.questions import make_questions
+from headimpact.evaluation.questions import make_questions, normal_form
 from headimpact.guards import UserError
 
 NAMES = [["A dog", "a cat"], ["a cat"], ["a cup"], ["a tree", "a cup"], ["a car"], ["a boat"]]
@@ -56,5 +56,27 @@ def test_the_right_place_is_balanced_and_fixed_by_the_seed():
 
 
 def test_too_few_descriptions_end_with_the_fix():
-    with pytest.raises(UserError, match=r"sampling\.images: 1 descriptions"):
+    with pytest.raises(UserError, match=r"^annotator: 1 descriptions"):
         questions([["a dog"], ["a dog"], ["a cat"]], 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Man", "The man"), ("buses", "a bus"), ("two DOGS", "two dog"), ("Glasses", "glass")],
+)
+def test_descriptions_are_compared_without_article_case_and_number(one, other):
+    assert normal_form(one) == normal_form(other)
+
+
+def test_descriptions_of_other_things_stay_apart():
+    texts = ["a dress", "a dog", "a dog house", "the", "a", "a large red circle", "a red circle"]
+    assert len(set(map(normal_form, texts))) == len(texts)
+
+
+def test_no_wrong_option_is_the_right_one_in_other_words(capsys):
+    names = [["Man"], ["The man", "Dogs"], ["a cat"], ["a cup"], ["a dog"], ["trees"]]
+    for seed in range(20):
+        for present, row in zip(names, questions(names, seed).itertuples(), strict=True):
+            right = {normal_form(name) for name in present}
+            assert sum(normal_form(text) in right for text in options(row)) == 1
+    assert "wrong options left out" in capsys.readouterr().out

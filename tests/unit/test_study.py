@@ -133,6 +133,9 @@ def test_options_come_with_their_defaults():
         ("", "dataset", {"dataset": {"kind": "photos"}}),
         ("dataset.", "images", {"dataset": {"kind": "scenes"}}),
         ("dataset.", "root", {"dataset": {"kind": "coco", "subset": "train2017"}}),
+        ("dataset.", "root", {"dataset": {"kind": "coco", "root": "~/coco"}}),
+        ("models.own.", "checkpoint", {"models": {"own": {"title": "a", "checkpoint": "~/b"}}}),
+        ("dataset.", "subset", {"dataset": {"kind": "coco", "root": "a", "subset": "b/"}}),
         (
             "dataset.look.",
             "textures",
@@ -200,11 +203,16 @@ def test_no_setup_trains_more_layers_than_there_are(tmp_path, flat, setup, key):
         study(models=models, setups={"a": setup}).check_files("here")
 
 
-def test_folders_that_are_not_there_are_named(tmp_path):
+def test_folders_that_are_not_there_are_named(tmp_path, monkeypatch):
     for path, start in (("./nowhere", "no folder"), ("nowhere", "nowhere is neither")):
         models = {"own": {"title": "own", "checkpoint": path}}
         with pytest.raises(UserError, match=rf"^here\.models\.own\.checkpoint: {start}"):
             study(models=models).check_files("here")
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^here\.models\.own\.checkpoint: no folder a/mine"):
+        models = {"own": {"title": "own", "checkpoint": "a/mine"}}
+        study(models=models).check_files("here")
     with pytest.raises(UserError, match="File name too long"):
         long = {"own": {"title": "own", "checkpoint": "./" + "x" * 300}}
         study(models=long).check_files("here")

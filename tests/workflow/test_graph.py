@@ -123,6 +123,17 @@ def test_the_layers_of_table_3_are_those_that_were_trained(finished):
         assert set(layers["layers"]) == trained and layers["by"] == "head_impact"
 
 
+def test_an_adapter_has_a_card_that_names_its_base_layers_and_command(finished):
+    folder = "results/tiny/qwen2_vl/top-2/default/0"
+    card = (finished.folder / folder / "adapter/README.md").read_text()
+    history = json.loads((finished.folder / folder / "history.json").read_text())
+    assert f"base_model: {history['checkpoint']['checkpoint']}\n" in card
+    assert f"| {', '.join(map(str, history['layers']))} |" in card
+    assert "top, by the score head_impact" in card and "rank 8" in card
+    assert f"snakemake --cores 4 {folder}/adapter" in card
+    assert str(finished.folder) not in card.replace(history["checkpoint"]["checkpoint"], "")
+
+
 def test_layers_that_come_out_the_same_train_nothing_once_table_3_is_made(finished):
     """Head Impact over images ranks layers otherwise or not; trainings follow where it does."""
     before, files = copy.deepcopy(finished.config), []

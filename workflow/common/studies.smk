@@ -242,8 +242,11 @@ def check_access_to_checkpoints():
         return
     from headimpact.fetch.hub import check_access
 
+    errors = []
     for checkpoint, revision in missing:
         try:
             check_access(checkpoint, revision)
         except UserError as error:
-            stop(error)
+            errors.append(str(error))
+    if errors:
+        sys.exit("\n".join(errors))

@@ -77,6 +77,8 @@ rule questions:
         "results/{study}/logs/questions.log",
     benchmark:
         "results/{study}/benchmarks/questions.tsv"
+    # too few descriptions are known before an hour is spent on a model
+    priority: 100
     conda:
         "../../envs/headimpact.yaml"
     threads: 1

@@ -13,10 +13,12 @@ from headimpact.models import features
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import adapter_digest
+from headimpact.training.model_card import model_card
 
 with job(snakemake) as job:
     params, adapter = job.params, Path(job.output.adapter)
-    layers = json.loads(Path(job.input.layers).read_bytes())["layers"]
+    choice = json.loads(Path(job.input.layers).read_bytes())
+    layers = choice["layers"]
     samples = job.samples("train", "validation")
     objects = job.objects(samples)
     model, family, identity = open_model(job)
@@ -55,4 +57,7 @@ with job(snakemake) as job:
         "history": history,
     }
     Path(job.output.history).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    data = ", ".join(f"{len(part)} descriptions ({split})" for split, part in items.items())
+    card = model_card(str(adapter), dict(job.wildcards.items()), identity, choice, record, data)
+    (adapter / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(state.parent)

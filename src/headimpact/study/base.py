@@ -17,6 +17,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+def _refuse_tilde(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("has a ~, which is not expanded; write the whole path")
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_refuse_tilde)]
+
+
 class Keys(BaseModel):
     """Keys of config.yaml; one that is not listed is refused by name."""
 

@@ -117,7 +117,10 @@ def parse_config(tree: dict) -> Config:
 def _one_line(error: dict, tree: dict) -> str:
     """A pydantic error as "KEY: what is wrong; what the key means"."""
     path, meaning = _describe(error["loc"], tree)
-    where, message = ".".join(path), error["msg"].removeprefix("Input ")
+    where, message = (
+        ".".join(path),
+        error["msg"].removeprefix("Input ").removeprefix("Value error, "),
+    )
     if error["type"] == "headimpact":
         return ".".join([*path, message])
     if error["type"] == "missing":

@@ -6,7 +6,17 @@ from pydantic import Field, create_model, model_validator
 
 from headimpact import registry
 from headimpact.artifacts import SPLITS
-from headimpact.study.base import Keys, Positive, Seed, Several, Share, Text, WithOptions, error_at
+from headimpact.study.base import (
+    Keys,
+    PathText,
+    Positive,
+    Seed,
+    Several,
+    Share,
+    Text,
+    WithOptions,
+    error_at,
+)
 
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")  # as resources/published has them
 
@@ -31,20 +41,23 @@ class Scenes(Keys):
 
 class Coco(Keys):
     kind: Literal["coco"]
-    root: Text | None = Field(
+    root: PathText | None = Field(
         None,
         description="the folder that holds annotations/ and the images' folder; null "
         "downloads val2017",
     )
-    subset: Text = Field(
-        "val2017", description="the images' folder and the annotation files' suffix"
+    subset: Annotated[str, Field(pattern=r"^[^/\\]+$")] = Field(
+        "val2017",
+        description="the images' folder and the annotation files' suffix, without a slash",
     )
 
 
 class Captions(Keys):
     kind: Literal["captions"]
-    root: Text = Field(description="the images' folder")
-    captions: Text = Field(description="a CSV with the columns file and caption, a row a caption")
+    root: PathText = Field(description="the images' folder")
+    captions: PathText = Field(
+        description="a CSV with the columns file and caption, a row a caption"
+    )
 
 
 class Annotator(WithOptions):
@@ -128,7 +141,7 @@ class Attention(Keys):
 
 class Model(Keys):
     title: Text = Field(description="the model's name in tables and figures")
-    checkpoint: Text = Field(description="a folder or a hub id")
+    checkpoint: PathText = Field(description="a folder or a hub id")
     revision: Annotated[str, Field(pattern=r"^[^/@\s]+$")] | None = Field(
         None,
         description="a commit, tag or branch of a hub checkpoint without / or @; null is its "
@@ -137,7 +150,7 @@ class Model(Keys):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto is bfloat16 on a GPU and float32 on a CPU"
     )
-    configuration: Text | None = Field(
+    configuration: PathText | None = Field(
         None,
         description="a folder whose config.json tables 1 and 5 count, instead of the checkpoint's",
     )
