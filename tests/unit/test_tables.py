@@ -166,6 +166,9 @@ def test_an_object_that_covers_no_token_is_listed_once_a_model():
     listed = tables.uncovered_objects({"M": tokens, "N": tokens}, objects, 0.5)
     assert listed.to_numpy().tolist() == [["M", 5, "a dot"], ["N", 5, "a dot"]]
     assert tables.uncovered_objects({"M": tokens}, objects, 0).empty
+    shares = tables.token_coverage({"M": tokens, "N": tokens}, listed[:1], 0.5)
+    assert shares["uncovered"].tolist() == [1, 0]
+    assert shares["uncovered_share"].tolist() == [0.5, 0.0]
 
 
 def test_tables_of_counts():

@@ -245,7 +245,10 @@ def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, chang
     [
         (
             "scripts/table2.py",
-            ("index=False)\n    uncovered", "index=True)\n    uncovered"),
+            (
+                "uncovered.to_csv(job.output.uncovered, index=False",
+                "uncovered.to_csv(job.output.uncovered, index=True",
+            ),
             "table2",
         ),
         ("report/table4.rst", lambda text: text + "More words.\n", None),

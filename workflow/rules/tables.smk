@@ -44,6 +44,12 @@ rule table2:
         objects=rules.samples.output.objects,
     output:
         uncovered="results/{study}/uncovered.csv",
+        coverage=report(
+            "results/{study}/table2_coverage.csv",
+            caption="../report/table2_coverage.rst",
+            category="{study}",
+            labels={"item": "Table 2: objects without a token"},
+        ),
         table=report(
             "results/{study}/table2.csv",
             caption="../report/table2.rst",

@@ -59,6 +59,23 @@ def uncovered_objects(
     return pd.DataFrame(rows, columns=["model", "object_id", "description"])
 
 
+def token_coverage(
+    tokens: dict[str, pd.DataFrame], uncovered: pd.DataFrame, mask_share: float
+) -> pd.DataFrame:
+    """How many objects of each model cover no visual token, beside Table 2; a row a model.
+
+    tokens: {title: table of kind "tokens"}. uncovered: see `uncovered_objects`, for the same
+    mask_share.
+    """
+    rows = []
+    for title, table in tokens.items():
+        count = int((uncovered["model"] == title).sum())
+        share = count / len(table) if len(table) else float("nan")
+        rows.append((title, mask_share, len(table), count, round(share, 4)))
+    names = ["model", "mask_share", "objects", "uncovered", "uncovered_share"]
+    return pd.DataFrame(rows, columns=names)
+
+
 def table5(counts):
     """Parameters in fine-tuning; counts: {title: total, trainable (dict)}."""
     return pd.DataFrame(
