@@ -8,6 +8,19 @@ from headimpact.miniature.checkpoints import MAKERS, save
 
 torch.set_num_threads(1)
 
+# tests by what they are and how long they take; plain `pytest` leaves these out, .ci/run does not
+MARKS = {"test_faults.py": "faults", "test_fuzz.py": "fuzz"}
+FAST_GRAPH = "test_small_graph.py"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        name = MARKS.get(item.path.name)
+        if name is None and item.path.parent.name == "workflow" and item.path.name != FAST_GRAPH:
+            name = "slow"
+        if name:
+            item.add_marker(getattr(pytest.mark, name))
+
 
 @pytest.fixture(scope="session", params=sorted(MAKERS))
 def made(request):
