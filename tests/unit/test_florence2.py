@@ -1,4 +1,4 @@
-"""Florence-2: what goes in, how it is read, and where its boxes lie."""
+"""Florence-2: its inputs, how checkpoints are loaded, and the boxes it returns."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from headimpact.annotate.florence2 import TASK, Grounder
 from headimpact.dataset.coco import CocoFolder
+from headimpact.guards import UserError
 from headimpact.miniature.annotators import save_florence2
 
 CAPTIONS = (
@@ -47,33 +48,33 @@ def pictures(photo):
 
 
 @pytest.fixture
-def writes(grounder, monkeypatch):
-    """Let the model write given texts."""
+def generate_texts(grounder, monkeypatch):
+    """A function that makes the model generate the given texts."""
 
-    def write(*texts):
+    def generate_texts(*texts):
         tokens = grounder.processor.tokenizer(list(texts), padding=True, return_tensors="pt")
         monkeypatch.setattr(grounder.model, "generate", lambda **_: tokens["input_ids"])
 
-    return write
+    return generate_texts
 
 
 @pytest.fixture
-def asked(grounder, monkeypatch):
-    """What generate is asked; it still answers."""
+def calls(grounder, monkeypatch):
+    """The arguments of every call of the model's generate, which still runs."""
     calls, generate = [], grounder.model.generate
     monkeypatch.setattr(
-        grounder.model, "generate", lambda **given: calls.append(given) or generate(**given)
+        grounder.model, "generate", lambda **inputs: calls.append(inputs) or generate(**inputs)
     )
     return calls
 
 
-def in_the_hubs_layout(folder, images):
-    """As transformers 4 wrote it: flat files beside each other, float16, one name a tied weight."""
-    told = json.loads((folder / "processor_config.json").read_text())
-    images = {**told.pop("image_processor"), "image_processor_type": images}
+def convert_to_hub_layout(folder, images):
+    """Rewrite a checkpoint as transformers 4 did: float16, and one file for each processor."""
+    config = json.loads((folder / "processor_config.json").read_text())
+    images = {**config.pop("image_processor"), "image_processor_type": images}
     images |= {"do_convert_rgb": None, "processor_class": "Florence2Processor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(images))
-    (folder / "processor_config.json").write_text(json.dumps(told))
+    (folder / "processor_config.json").write_text(json.dumps(config))
     tokens = json.loads((folder / "tokenizer_config.json").read_text())
     tokens["additional_special_tokens"] = tokens["extra_special_tokens"]
     tokens["extra_special_tokens"] = {"image_token": tokens.pop("image_token")}
@@ -87,28 +88,28 @@ def in_the_hubs_layout(folder, images):
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
 
 
-def test_boxes_are_the_authors_floats(grounder, writes, photo):
-    """Image 22192 of the release; its library rounded nowhere, transformers' own does."""
+def test_boxes_are_not_rounded_to_pixels(grounder, generate_texts, photo):
+    """The boxes that the authors published for image 22192 have fractions of pixels."""
     text = (
         "<s>A dog<loc_110><loc_276><loc_342><loc_874>a bed<loc_0><loc_617><loc_998><loc_998>"
         "other items<loc_391><loc_354><loc_723><loc_769><loc_135><loc_772><loc_311><loc_998></s>"
     )
-    writes(text)
-    found = grounder.ground([photo(640, 426)], ["any"])[0]
-    assert [phrase for phrase, _ in found] == ["A dog", "a bed", "other items", "other items"]
+    generate_texts(text)
+    pairs = grounder.ground([photo(640, 426)], ["any"])[0]
+    assert [phrase for phrase, _ in pairs] == ["A dog", "a bed", "other items", "other items"]
     published = [
         (70.72000122070312, 117.78900146484375, 219.1999969482422, 372.5369873046875),
         (0.3199999928474426, 263.05499267578125, 639.0399780273438, 425.3609924316406),
         (250.55999755859375, 151.01699829101562, 463.03997802734375, 327.8070068359375),
         (86.72000122070312, 329.0849914550781, 199.36000061035156, 425.3609924316406),
     ]
-    for (_, box), expected in zip(found, published, strict=True):
+    for (_, box), expected in zip(pairs, published, strict=True):
         assert box == pytest.approx(expected, abs=1e-4)
         assert all(type(edge) is float for edge in box)
 
 
-def test_what_cannot_be_an_object_is_handed_on(grounder, writes, photo):
-    writes(
+def test_boxes_without_area_and_empty_phrases_are_returned(grounder, generate_texts, photo):
+    generate_texts(
         "cat<loc_5><loc_5><loc_5><loc_9>dog<loc_9><loc_2><loc_1><loc_3>",
         "é<loc_1><loc_2><loc_3><loc_4> it<loc_1><loc_2><loc_3><loc_4>",  # "it": banned
         "",
@@ -122,68 +123,69 @@ def test_what_cannot_be_an_object_is_handed_on(grounder, writes, photo):
     assert none == []
 
 
-def test_a_batch_gives_what_its_images_give_alone(grounder, pictures):
+def test_a_batch_gives_the_same_boxes_as_single_images(grounder, pictures):
     pictures, captions = pictures * 4, [*CAPTIONS * 3, *CAPTIONS[::-1]]
-    together = grounder.ground(pictures, captions)
-    alone = [grounder.ground([p], [c])[0] for p, c in zip(pictures, captions, strict=True)]
-    assert together == alone
-    assert together != grounder.ground(pictures[::-1], captions)  # the image tells
-    assert together != grounder.ground(pictures, [*captions[1:], captions[0]])  # the caption too
-    assert len({len(found) for found in together}) > 1
+    batched = grounder.ground(pictures, captions)
+    single = [grounder.ground([p], [c])[0] for p, c in zip(pictures, captions, strict=True)]
+    assert batched == single
+    # The boxes depend on both the image and the caption.
+    assert batched != grounder.ground(pictures[::-1], captions)
+    assert batched != grounder.ground(pictures, [*captions[1:], captions[0]])
+    assert len({len(pairs) for pairs in batched}) > 1
 
 
-def test_padding_changes_nothing_but_noise(grounder, pictures, asked):
+def test_padding_does_not_change_the_logits(grounder, pictures, calls):
     grounder.ground(pictures, CAPTIONS)
     names = ("input_ids", "attention_mask", "pixel_values")
     for number, caption in enumerate(CAPTIONS):
         grounder.ground(pictures[number : number + 1], [caption])
         start = torch.tensor([[2, 0]])
         with torch.no_grad():
-            together = grounder.model(
-                **{name: asked[0][name][number : number + 1] for name in names},
+            padded = grounder.model(
+                **{name: calls[0][name][number : number + 1] for name in names},
                 decoder_input_ids=start,
             )
-            alone = grounder.model(
-                **{name: asked[-1][name] for name in names}, decoder_input_ids=start
+            unpadded = grounder.model(
+                **{name: calls[-1][name] for name in names}, decoder_input_ids=start
             )
-        assert torch.allclose(together.logits, alone.logits, atol=1e-5)
-    assert asked[0]["input_ids"].shape[1] > asked[-1]["input_ids"].shape[1]
+        assert torch.allclose(padded.logits, unpadded.logits, atol=1e-5)
+    assert calls[0]["input_ids"].shape[1] > calls[-1]["input_ids"].shape[1]
 
 
-def test_the_model_is_asked_as_its_own_processor_asks(grounder, pictures, asked):
+def test_the_inputs_are_those_of_the_processor(grounder, pictures, calls):
     for picture, caption in zip(pictures[:3], CAPTIONS[:3], strict=True):
         grounder.ground([picture], [caption])
         expected = grounder.processor(
             images=picture.convert("RGB"), text=TASK + caption, return_tensors="pt"
         )
         for name in ("input_ids", "attention_mask", "pixel_values"):
-            assert torch.equal(asked[-1][name], expected[name])
+            assert torch.equal(calls[-1][name], expected[name])
 
 
-def test_the_model_writes_as_its_card_says(grounder, photo, asked):
-    """Three boxes in a row of image 22192 differ by one location: no three tokens recur."""
+def test_generation_uses_the_options_of_the_model_card(grounder, photo, calls):
+    """The authors' boxes for image 22192 show that no three tokens were repeated."""
     grounder.ground([photo(50, 40)], ["two dogs"])
-    told = {name: asked[0][name] for name in ("num_beams", "do_sample", "early_stopping")}
-    assert told == {"num_beams": 3, "do_sample": False, "early_stopping": False}
-    assert (asked[0]["max_new_tokens"], asked[0]["no_repeat_ngram_size"]) == (1024, 3)
+    options = {name: calls[0][name] for name in ("num_beams", "do_sample", "early_stopping")}
+    assert options == {"num_beams": 3, "do_sample": False, "early_stopping": False}
+    assert (calls[0]["max_new_tokens"], calls[0]["no_repeat_ngram_size"]) == (1024, 3)
 
 
 @pytest.mark.parametrize(
     "caption",
     ["a < b > c", "<OCR> of <image> and <OD>", "</s><pad><loc_5>", "{input} {0}", "é 犬\n\n🐕"],
 )
-def test_odd_captions_are_only_text(grounder, photo, asked, caption):
+def test_special_tokens_in_a_caption_are_read_as_text(grounder, photo, calls, caption):
     grounder.ground([photo(50, 40)], [caption])
-    tokenizer, ids = grounder.processor.tokenizer, asked[0]["input_ids"][0].tolist()
+    tokenizer, ids = grounder.processor.tokenizer, calls[0]["input_ids"][0].tolist()
     text = tokenizer.decode(ids[6:-1])
     assert text == f"Locate the phrases in the caption: {caption}"
     assert [i for i in ids if i in tokenizer.all_special_ids] == [*ids[:6], ids[-1]]
 
 
-def test_a_long_caption_loses_its_end_and_nothing_else(grounder, photo, asked):
+def test_a_long_caption_is_truncated_at_its_end(grounder, photo, calls):
     caption = "many dogs " * 400
     grounder.ground([photo(50, 40), photo(50, 40)], [caption, "two dogs"])
-    ids = asked[0]["input_ids"][0].tolist()
+    ids = calls[0]["input_ids"][0].tolist()
     tokenizer = grounder.processor.tokenizer
     assert len(ids) == 1024
     assert ids[:6] == [tokenizer.image_token_id] * 5 + [tokenizer.bos_token_id]
@@ -191,48 +193,50 @@ def test_a_long_caption_loses_its_end_and_nothing_else(grounder, photo, asked):
     assert tokenizer.decode(ids[6:-1]).endswith("many dogs many dogs many dogs")
 
 
-def test_no_images_are_no_work(grounder):
+def test_no_images_give_no_results(grounder):
     assert grounder.ground([], []) == []
 
 
 @pytest.mark.parametrize("images", ["CLIPImageProcessor", "CLIPImageProcessorFast"])
-def test_a_folder_of_the_hub_reads_the_same(grounder, copy, pictures, images):
-    in_the_hubs_layout(copy, images)
+def test_a_checkpoint_of_transformers_4_is_loaded(grounder, copy, pictures, images):
+    convert_to_hub_layout(copy, images)
     other = Grounder(copy)
     assert isinstance(other.processor.image_processor, CLIPImageProcessorPil)
     assert other.processor.num_image_tokens == 5
     assert other.processor.post_processor.banned_grounding_tokens == {"it", "the image"}
     assert {parameter.dtype for parameter in other.model.parameters()} == {torch.float32}
-    for ours, theirs in zip(grounder.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(ours.half().float(), theirs)
-    both = [g.processor.image_processor(pictures[1])["pixel_values"] for g in (grounder, other)]
-    assert (both[0][0] == both[1][0]).all()
-    assert [other._tokens(text) for text in CAPTIONS] == [grounder._tokens(t) for t in CAPTIONS]
+    parameters = zip(grounder.model.parameters(), other.model.parameters(), strict=True)
+    for expected, loaded in parameters:
+        assert torch.equal(expected.half().float(), loaded)
+    pixels = [g.processor.image_processor(pictures[1])["pixel_values"] for g in (grounder, other)]
+    assert (pixels[0][0] == pixels[1][0]).all()
+    for caption in CAPTIONS:
+        assert other._tokenize(caption) == grounder._tokenize(caption)
     assert len(other.ground(pictures, CAPTIONS)) == 4
 
 
-def test_missing_weights_are_not_drawn_at_random(copy):
+def test_missing_weights_are_refused_and_not_initialised_at_random(copy):
     weights = load_file(copy / "model.safetensors")
     del weights["model.vision_tower.convs.0.conv.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"copy: 1 weights of Florence2.*convs\.0\.conv\.weight"):
+    with pytest.raises(UserError, match=r"copy: 1 weights .*convs\.0\.conv\.weight"):
         Grounder(copy)
 
 
-def test_a_checkpoint_that_bans_no_phrase_keeps_them_all(copy):
-    told = json.loads((copy / "processor_config.json").read_text())
-    told.pop("post_processor_config")
-    (copy / "processor_config.json").write_text(json.dumps(told))
-    found = Grounder(copy)._boxes("it<loc_1><loc_2><loc_3><loc_4>", (1000, 1000))
-    assert found == [("it", (1.5, 2.5, 3.5, 4.5))]
+def test_a_checkpoint_without_banned_phrases_bans_none(copy):
+    config = json.loads((copy / "processor_config.json").read_text())
+    config.pop("post_processor_config")
+    (copy / "processor_config.json").write_text(json.dumps(config))
+    pairs = Grounder(copy)._parse_boxes("it<loc_1><loc_2><loc_3><loc_4>", (1000, 1000))
+    assert pairs == [("it", (1.5, 2.5, 3.5, 4.5))]
 
 
-def test_the_layout_of_microsoft_is_named(copy):
-    """Remote code's own: another language model, and no file that tells how to parse."""
+def test_a_checkpoint_in_the_layout_of_microsoft_is_refused(copy):
+    """It belongs to remote code with a language model of its own."""
     config = json.loads((copy / "config.json").read_text())
     config["text_config"]["model_type"] = "florence2_language"
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="copy: not in transformers' own layout"):
+    with pytest.raises(UserError, match=r"copy: .*florence-community"):
         Grounder(copy)
 
 
@@ -250,21 +254,21 @@ def test_the_large_model_has_the_published_size():
             Florence2Config(vision_config=vision, text_config=text)
         ).eval()
         model.tie_weights()
-        seen = model.get_image_features(torch.empty(1, 3, 768, 768)).pooler_output
+        features = model.get_image_features(torch.empty(1, 3, 768, 768)).pooler_output
     assert sum(parameter.numel() for parameter in model.parameters()) == 770_173_952
-    assert seen.shape == (1, 577, 1024)
+    assert features.shape == (1, 577, 1024)
 
 
-def test_real_photographs(grounder):
+def test_boxes_of_photographs_lie_on_the_bins(grounder):
     root = os.environ.get("HEADIMPACT_COCO")
     if not root:
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
     folder = CocoFolder(root, "val2017")
     rows = folder.captions().drop_duplicates("image_id").head(8)
     images = [folder.image(name) for name in rows["file_name"]]
-    found = grounder.ground(images, rows["caption"].tolist())
-    assert any(found)
-    for image, pairs in zip(images, found, strict=True):
+    grounded = grounder.ground(images, rows["caption"].tolist())
+    assert any(grounded)
+    for image, pairs in zip(images, grounded, strict=True):
         for _, box in pairs:
             bins = np.divide(box, image.size * 2) * 1000 - 0.5
             assert bins == pytest.approx(bins.round(), abs=1e-9)

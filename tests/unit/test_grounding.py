@@ -1,4 +1,4 @@
-"""The annotator `florence2_sam2`: objects from phrases and boxes, and what is left out."""
+"""The annotator `florence2_sam2`: objects from phrases and boxes, and the reasons of drops."""
 
 import itertools
 import os
@@ -94,7 +94,7 @@ def test_each_box_is_an_object_and_unusable_ones_are_counted(folder):
     }
 
 
-def test_a_damaged_image_is_counted_and_the_shard_goes_on(folder):
+def test_a_damaged_image_is_left_out_and_the_others_are_annotated(folder):
     images = first_captions(folder)
     (folder.root / folder.subset / images["file_name"][1]).write_bytes(b"\xff\xd8 no image")
     images.loc[4, "width"] += 1
@@ -131,8 +131,8 @@ def test_without_phrases_or_images_the_tables_are_empty(folder, tmp_path):
         assert len(artifacts.read(tmp_path / "d.parquet", "dropped")) == 0
 
 
-def check(folder, images, models, path):
-    """Annotate with both models: valid rows, and the same in batches of one and of three."""
+def check_annotations(folder, images, models, path):
+    """Annotate with both models; the rows are valid and do not depend on the batch size."""
     annotations, dropped = annotate_with(folder, images, *models, 3)
     artifacts.write(path, "annotations", annotations)
     by_id = images.set_index("image_id")
@@ -143,13 +143,13 @@ def check(folder, images, models, path):
         assert 0 <= item.y0 < item.y1 <= image["height"]
         assert 0 < item.confidence < 1
     assert len(dropped) == 0 and annotations["image_id"].nunique() == len(images)
-    alone, _ = annotate_with(folder, images, *models, 1)
-    assert alone.equals(annotations)
+    unbatched, _ = annotate_with(folder, images, *models, 1)
+    assert unbatched.equals(annotations)
     return annotations
 
 
 def test_small_models_annotate_scenes(folder, models, tmp_path):
-    annotations = check(folder, first_captions(folder), models, tmp_path / "a.parquet")
+    annotations = check_annotations(folder, first_captions(folder), models, tmp_path / "a.parquet")
     assert annotations["description"].nunique() > 1
     grounder, segmenter = models
     image = first_captions(folder).iloc[0]
@@ -162,12 +162,12 @@ def test_small_models_annotate_scenes(folder, models, tmp_path):
     assert areas == masks.sum(axis=(1, 2)).tolist()
 
 
-def test_real_photographs(models, tmp_path):
+def test_small_models_annotate_photographs(models, tmp_path):
     root = os.environ.get("HEADIMPACT_COCO")
     if not root:
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
     folder = CocoFolder(root, "val2017")
-    check(folder, first_captions(folder).head(10), models, tmp_path / "a.parquet")
+    check_annotations(folder, first_captions(folder).head(10), models, tmp_path / "a.parquet")
 
 
 def test_checkpoints_are_loaded_from_their_folders(folder, models, checkpoints_folder):

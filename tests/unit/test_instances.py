@@ -1,4 +1,4 @@
-"""The annotator `instances`: templates and instances that only partly describe themselves."""
+"""The annotator `instances`: descriptions from templates, and empty masks."""
 
 import json
 
@@ -8,6 +8,7 @@ from headimpact.annotate.instances import annotate
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
+from headimpact.guards import UserError
 
 
 @pytest.fixture
@@ -17,26 +18,26 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("template", ["{name}", "{", "{0}", "{category.x}", "{category[x]}"])
-def test_a_template_that_cannot_be_filled_is_named(folder, template):
+def test_a_template_that_cannot_be_filled_is_refused(folder, template):
     images = draw_images(folder.captions(), 3, 0)
-    with pytest.raises(ValueError, match=r"annotator\.description: .* is no template"):
+    with pytest.raises(UserError, match=r"^annotator\.description: "):
         annotate(folder, images, template)
 
 
-def test_an_instance_without_its_own_description_gets_the_template(folder):
+def test_an_instance_without_a_description_is_described_by_the_template(folder):
     path = folder.root / "annotations/instances_scenes.json"
     content = json.loads(path.read_text())
     del content["annotations"][0]["description"]
     path.write_text(json.dumps(content))
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     images = draw_images(folder.captions(), 3, 0)
-    annotations, _ = annotate(folder, images, "seen: {category}")
-    templated = [text for text in annotations["description"] if text.startswith("seen: ")]
-    assert templated == ["seen: " + names[content["annotations"][0]["category_id"]]]
+    annotations, _ = annotate(folder, images, "template: {category}")
+    templated = [text for text in annotations["description"] if text.startswith("template: ")]
+    assert templated == ["template: " + names[content["annotations"][0]["category_id"]]]
     assert len(annotations) == len(content["annotations"])
 
 
-def test_an_empty_mask_is_handed_on_with_an_empty_box(folder):
+def test_an_empty_mask_is_returned_with_an_empty_box(folder):
     path = folder.root / "annotations/instances_scenes.json"
     content = json.loads(path.read_text())
     content["annotations"][0]["segmentation"] = [[3, 3] * 3]

@@ -1,4 +1,4 @@
-"""SAM2: what goes in, and that masks and confidences are the model's own."""
+"""SAM2: its inputs, how checkpoints are loaded, and the masks and confidences it returns."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from transformers.models.sam2.processing_sam2 import Sam2Processor
 from headimpact.annotate import sam2
 from headimpact.annotate.sam2 import Segmenter
 from headimpact.dataset.coco import CocoFolder
+from headimpact.guards import UserError
 from headimpact.miniature.annotators import save_sam2
 
 BOXES = [(10.2, 5.4, 60.9, 80.1), (0.1, 0.07, 199.9, 144.9), (90.5, 30.25, 120.75, 110.5)]
@@ -38,13 +39,13 @@ def copy(folder, tmp_path):
 
 
 @pytest.fixture
-def asked(segmenter, monkeypatch):
-    """What the model and its image encoder are asked; they still answer."""
+def calls(segmenter, monkeypatch):
+    """The inputs of every call of the image encoder and the model, which still run."""
     calls, forward, encode = [], segmenter.model.forward, segmenter.model.get_image_embeddings
 
-    def spy(**given):
-        calls.append(given)
-        return forward(**given)
+    def spy(**inputs):
+        calls.append(inputs)
+        return forward(**inputs)
 
     def spy_image(pixels):
         calls.append(pixels)
@@ -64,11 +65,11 @@ def test_masks_have_the_images_size(segmenter, photo, width, height, mode):
     assert masks.any(axis=(1, 2)).all()
 
 
-def test_masks_and_confidences_are_one_plain_pass(segmenter, photo, asked):
-    """The model's own forward from pixels, and its processor's interpolation, by its formula."""
+def test_masks_and_confidences_are_those_of_one_forward_pass(segmenter, photo, calls):
+    """The expected masks are computed from the logits with the formula of the interpolation."""
     image = photo(200, 145)
     masks, confidences = segmenter.segment(image, BOXES)
-    pixels, boxes = asked[0], asked[1]["input_boxes"]
+    pixels, boxes = calls[0], calls[1]["input_boxes"]
     with torch.no_grad():
         out = Sam2Model.forward(
             segmenter.model, pixel_values=pixels, input_boxes=boxes, multimask_output=False
@@ -81,7 +82,7 @@ def test_masks_and_confidences_are_one_plain_pass(segmenter, photo, asked):
 
 
 def bilinear(values, height, width):
-    """Values (rows, columns) read at the centres of height x width pixels."""
+    """Values, (rows, columns), interpolated at the centres of height x width pixels."""
 
     def read(count, size):
         at = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
@@ -94,13 +95,13 @@ def bilinear(values, height, width):
     return read(values.shape[0], height) @ values @ read(values.shape[1], width).T
 
 
-def test_many_boxes_see_the_image_once(segmenter, photo, asked):
+def test_the_image_is_encoded_once_for_many_boxes(segmenter, photo, calls):
     image, rng = photo(300, 200), np.random.default_rng(0)
     edges = rng.uniform(0, 100, (70, 2)), rng.uniform(110, 190, (70, 2))
     boxes = [tuple(map(float, box)) for box in np.concatenate(edges, axis=1)]
     masks, confidences = segmenter.segment(image, boxes)
-    assert [type(call) for call in asked] == [torch.Tensor, dict, dict, dict]
-    assert max(call["input_boxes"].shape[1] for call in asked[1:]) == sam2.TOGETHER
+    assert [type(call) for call in calls] == [torch.Tensor, dict, dict, dict]
+    assert max(call["input_boxes"].shape[1] for call in calls[1:]) == sam2.BOXES_PER_BATCH
     for number in (0, 31, 32, 69):
         mask, confidence = segmenter.segment(image, [boxes[number]])
         assert confidence == pytest.approx(confidences[number], abs=1e-5)
@@ -108,51 +109,51 @@ def test_many_boxes_see_the_image_once(segmenter, photo, asked):
     assert len(set(confidences.round(5))) > 35
 
 
-def test_boxes_are_scaled_as_the_processor_does(segmenter, photo, asked):
+def test_boxes_are_scaled_as_the_processor_does(segmenter, photo, calls):
     segmenter.segment(photo(200, 145), BOXES)
     expected = Sam2Processor._normalize_coordinates(
         None, 128, torch.tensor(BOXES), (145, 200), is_bounding_box=True
     )
-    assert asked[1]["input_boxes"].dtype == torch.float32
-    assert torch.allclose(asked[1]["input_boxes"][0], expected, rtol=0, atol=1e-4)
+    assert calls[1]["input_boxes"].dtype == torch.float32
+    assert torch.allclose(calls[1]["input_boxes"][0], expected, rtol=0, atol=1e-4)
 
 
-def test_pixels_are_resized_and_normalised(segmenter, photo, asked):
-    """Against torch's own antialiased resize; PIL rounds to whole levels."""
+def test_pixels_are_resized_and_normalised(segmenter, photo, calls):
+    """Compared with torch's antialiased resize; PIL's rounds to whole grey levels."""
     image = photo(200, 145)
     segmenter.segment(image, BOXES)
-    assert asked[0].shape == (1, 3, 128, 128)
+    assert calls[0].shape == (1, 3, 128, 128)
     values = torch.tensor(np.asarray(image), dtype=torch.float32).permute(2, 0, 1)[None]
     values = torch.nn.functional.interpolate(values, (128, 128), mode="bilinear", antialias=True)
     mean, std = (
         torch.tensor(x)[:, None, None] for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
-    levels = (asked[0] * std + mean) * 255
+    levels = (calls[0] * std + mean) * 255
     assert (levels - values).abs().max() < 1.01
     assert (levels - values).mean().abs() < 0.02
 
 
-def test_the_recipe_is_the_checkpoints_own(copy):
+def test_preprocessing_follows_the_checkpoint(copy):
     path = copy / "preprocessor_config.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5] * 3}))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5] * 3}))
     other = Segmenter(copy)
     assert (other.side, other.mean, other.std) == (128, [0.1, 0.2, 0.3], [0.5] * 3)
-    grey = other._pixels(Image.new("RGB", (9, 7), (51, 51, 51)))
+    grey = other._preprocess(Image.new("RGB", (9, 7), (51, 51, 51)))
     assert torch.allclose(grey[0, :, 0, 0], torch.tensor([0.2, 0.0, -0.2]), atol=1e-6)
     path.unlink()
     assert Segmenter(copy).side == 128
     assert Segmenter(copy).mean == [0.485, 0.456, 0.406]
 
 
-def test_a_checkpoint_of_the_video_model_is_read_whole(tmp_path, photo):
-    """The hub has SAM2 only so; transformers 4 wrote the memory's theta beside the rest."""
+def test_the_image_model_is_loaded_from_a_video_checkpoint(tmp_path, photo):
+    """The hub has only video checkpoints; in those of transformers 4 theta is a key of its own."""
     save_sam2(tmp_path, video=True)
     path = tmp_path / "config.json"
-    told = json.loads(path.read_text())
-    del told["rope_parameters"]
-    assert told["model_type"] == "sam2_video"
-    path.write_text(json.dumps({**told, "memory_attention_rope_theta": 10000}))
+    config = json.loads(path.read_text())
+    del config["rope_parameters"]
+    assert config["model_type"] == "sam2_video"
+    path.write_text(json.dumps({**config, "memory_attention_rope_theta": 10000}))
     segmenter = Segmenter(tmp_path)
     assert isinstance(segmenter.model, Sam2Model)
     weights = load_file(tmp_path / "model.safetensors")
@@ -161,27 +162,27 @@ def test_a_checkpoint_of_the_video_model_is_read_whole(tmp_path, photo):
     assert segmenter.segment(photo(90, 70), [(5, 5, 60, 60)])[0].shape == (1, 70, 90)
 
 
-def test_missing_weights_are_not_drawn_at_random(copy):
+def test_missing_weights_are_refused_and_not_initialised_at_random(copy):
     weights = load_file(copy / "model.safetensors")
     del weights["prompt_encoder.point_embed.weight"], weights["no_memory_embedding"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"copy: 2 weights of Sam2Model .* no_memory_embedding;"):
+    with pytest.raises(UserError, match=r"copy: 2 weights .*no_memory_embedding"):
         Segmenter(copy)
 
 
-def test_coarser_weights_are_computed_with_in_float32(copy):
+def test_bfloat16_weights_are_loaded_as_float32(copy):
     weights = load_file(copy / "model.safetensors")
     weights = {name: value.bfloat16() for name, value in weights.items()}
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    told = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**told, "dtype": "bfloat16"}))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
     assert {value.dtype for value in Segmenter(copy).model.state_dict().values()} == {torch.float32}
 
 
-def test_no_boxes_are_no_work(segmenter, photo, asked):
+def test_without_boxes_the_model_is_not_run(segmenter, photo, calls):
     masks, confidences = segmenter.segment(photo(20, 10), [])
     assert (masks.shape, masks.dtype, confidences.shape) == ((0, 10, 20), bool, (0,))
-    assert asked == []
+    assert calls == []
 
 
 def test_the_large_model_has_the_published_size():
@@ -214,16 +215,16 @@ def test_the_large_model_has_the_published_size():
     assert out.iou_scores.shape == (1, 2, 1)
 
 
-def test_real_photographs(segmenter):
+def test_objects_in_photographs_get_masks(segmenter):
     root = os.environ.get("HEADIMPACT_COCO")
     if not root:
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
     folder = CocoFolder(root, "val2017")
-    seen = set()
+    all_confidences = set()
     for row in folder.captions().drop_duplicates("image_id").head(8).itertuples():
         width, height = row.width, row.height
         boxes = [(0.32, 0.21, width - 0.32, height - 0.21), (9.5, 7.25, width / 2, height / 3)]
         masks, confidences = segmenter.segment(folder.image(row.file_name), boxes)
         assert masks.shape == (2, height, width) and masks.any()
-        seen |= set(confidences)
-    assert len(seen) == 16
+        all_confidences |= set(confidences)
+    assert len(all_confidences) == 16

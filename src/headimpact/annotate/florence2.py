@@ -1,6 +1,9 @@
-"""Florence-2: from a caption to its phrases, each with the boxes that show it."""
+"""Florence-2 finds the phrases of a caption in an image and draws a box around each."""
+
+from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -12,9 +15,10 @@ from transformers import (
 from headimpact.guards import UserError
 from headimpact.models.weights import load_weights, read_checkpoint
 
-TASK = "<CAPTION_TO_PHRASE_GROUNDING>"  # section 3
-BINS = 1000  # a side's, one location token each
-# the model card's, and the last by the authors' boxes: one bin less where three tokens would recur
+TASK = "<CAPTION_TO_PHRASE_GROUNDING>"  # section 3 of the paper
+BINS = 1000  # each side of an image has so many bins, with one location token each
+# These are the values of the model card, except for no_repeat_ngram_size. The authors' published
+# boxes show that they set it: where three tokens would repeat, a box is one bin smaller.
 GENERATION = {
     "num_beams": 3,
     "do_sample": False,
@@ -28,79 +32,91 @@ class Grounder:
     """Florence-2 with its processor, in float32.
 
     folder: a checkpoint in transformers' own layout (florence-community's, not microsoft's).
-    Raises ValueError for any other layout and if weights are missing.
+    Raises UserError for any other layout and if weights are missing.
     """
 
-    def __init__(self, folder, device="cpu"):
-        self.processor = _processor(folder)
+    def __init__(self, folder: str | Path, device: str = "cpu"):
+        self.processor = _load_processor(folder)
         self.model = load_weights(Florence2ForConditionalGeneration, folder, device=device)
         self.device = device
 
     @torch.inference_mode()
-    def ground(self, images, captions):
-        """For each image, what of its caption Florence-2 finds: a list of (phrase, box).
+    def ground(
+        self, images: list[Image], captions: list[str]
+    ) -> list[list[tuple[str, tuple[float, float, float, float]]]]:
+        """The phrases of each image's caption that Florence-2 finds in it, as (phrase, box).
 
-        images: PIL images. captions: one (str) an image. box: (x0, y0, x1, y1), float pixels of
-        the image. A phrase with several boxes comes several times; it may be empty, and a box
-        may have no area.
+        captions: one for each image. box: x0, y0, x1, y1 in pixels of the image. A phrase with
+        several boxes is listed once for each of them. A phrase may be empty, and a box may have
+        no area.
         """
         if not images:
             return []
-        pictures = [image.convert("RGB") for image in images]
-        pixels = self.processor.image_processor(images=pictures, return_tensors="pt")
-        tokens = self.processor.tokenizer.pad(
-            {"input_ids": [self._tokens(caption) for caption in captions]},
+        rgb_images = [image.convert("RGB") for image in images]
+        pixels = self.processor.image_processor(images=rgb_images, return_tensors="pt")
+        inputs = self.processor.tokenizer.pad(
+            {"input_ids": [self._tokenize(caption) for caption in captions]},
             padding_side="right",
             return_tensors="pt",
         )
-        written = self.model.generate(
-            **tokens.to(self.device),
+        generated_ids = self.model.generate(
+            **inputs.to(self.device),
             pixel_values=pixels["pixel_values"].to(self.device),
             **GENERATION,
         )
-        texts = self.processor.batch_decode(written, skip_special_tokens=False)
-        return [self._boxes(text, image.size) for text, image in zip(texts, images, strict=True)]
+        texts = self.processor.batch_decode(generated_ids, skip_special_tokens=False)
+        return [
+            self._parse_boxes(text, image.size) for text, image in zip(texts, images, strict=True)
+        ]
 
-    def _tokens(self, caption):
-        """What the processor makes of the task and a caption; one that is too long loses its end.
+    def _tokenize(self, caption: str) -> list[int]:
+        """Token ids of the image, the task and a caption, which is truncated if it is too long.
 
-        The processor itself refuses captions that hold a task's name or the image's token.
+        The ids are those of the processor, which is not called itself because it refuses captions
+        that contain the name of a task or the image token.
         """
-        tokenizer, text = self.processor.tokenizer, self.model.config.text_config
-        around = self.processor.num_image_tokens + 2
+        tokenizer, text_config = self.processor.tokenizer, self.model.config.text_config
+        other_tokens = self.processor.num_image_tokens + 2  # the 2 are the text's first and last
         prompt = self.processor.task_prompts_with_input[TASK].format(input=caption.strip())
         ids = tokenizer(
             prompt,
             add_special_tokens=False,
             split_special_tokens=True,
             truncation=True,
-            max_length=text.max_position_embeddings - around,
+            max_length=text_config.max_position_embeddings - other_tokens,
         )["input_ids"]
-        image = [tokenizer.image_token_id] * self.processor.num_image_tokens
-        return [*image, tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+        image_ids = [tokenizer.image_token_id] * self.processor.num_image_tokens
+        return [*image_ids, tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
 
-    def _boxes(self, text, size):
-        """(phrase, box) of what was written about an image of `size` (width, height)."""
-        # the processor rounds to whole pixels: on this grid they are the bins
-        found = self.processor.post_process_generation(text, task=TASK, image_size=(BINS, BINS))
+    def _parse_boxes(
+        self, text: str, size: tuple[int, int]
+    ) -> list[tuple[str, tuple[float, float, float, float]]]:
+        """The (phrase, box) pairs in the generated text; size: width and height of the image."""
+        # The processor rounds to whole pixels. Of an image of BINS x BINS pixels, these are the
+        # bins themselves, and nothing is lost.
+        grounding = self.processor.post_process_generation(
+            text, task=TASK, image_size=(BINS, BINS)
+        )[TASK]
         return [
             (phrase, tuple((n + 0.5) * side / BINS for n, side in zip(bins, 2 * size, strict=True)))
-            for phrase, bins in zip(found[TASK]["labels"], found[TASK]["bboxes"], strict=True)
+            for phrase, bins in zip(grounding["labels"], grounding["bboxes"], strict=True)
         ]
 
 
-def _processor(folder):
-    # in parts, since Florence2Processor.from_pretrained hands the images' backend to the tokenizer
-    # too; PIL's computes the same on every machine and needs no torchvision
-    told, _ = Florence2Config.get_config_dict(folder)
-    if told.get("text_config", {}).get("model_type") == "florence2_language":
+def _load_processor(folder: str | Path) -> Florence2Processor:
+    # The image processor and the tokenizer are loaded separately, because
+    # Florence2Processor.from_pretrained passes `backend` to the tokenizer too. The PIL backend
+    # computes the same on every machine and does not need torchvision.
+    config, _ = Florence2Config.get_config_dict(folder)
+    if config.get("text_config", {}).get("model_type") == "florence2_language":
         raise UserError(
             f"{folder}: not in transformers' own layout; name florence-community's "
             f"checkpoint of Florence-2"
         )
-    told, _ = Florence2Processor.get_processor_dict(folder)
-    # a checkpoint that does not say which phrases are none keeps them all
-    told["post_processor_config"] = told.get("post_processor_config") or {"phrase_grounding": {}}
-    images = read_checkpoint(AutoImageProcessor, folder, backend="pil")
+    processor_config, _ = Florence2Processor.get_processor_dict(folder)
+    # Without a list of banned phrases in the checkpoint, no phrase is banned.
+    if not processor_config.get("post_processor_config"):
+        processor_config["post_processor_config"] = {"phrase_grounding": {}}
+    image_processor = read_checkpoint(AutoImageProcessor, folder, backend="pil")
     tokenizer = read_checkpoint(AutoTokenizer, folder)
-    return Florence2Processor.from_args_and_dict([images, tokenizer], told)
+    return Florence2Processor.from_args_and_dict([image_processor, tokenizer], processor_config)

@@ -1,4 +1,4 @@
-"""The annotator `florence2_sam2`: phrases of the caption, their boxes, and masks of these."""
+"""The annotator `florence2_sam2`: boxes for the phrases of captions, and masks for the boxes."""
 
 from itertools import chain
 
@@ -23,11 +23,12 @@ def annotate(
     device: str,
     batch: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Key objects of `images` and what was left out: tables "annotations" and "dropped".
+    """The key objects of `images`, and what was left out and why.
 
     images: a table of kind "images". grounder, segmenter: folders of the checkpoints of
-    Florence-2 and SAM2 (section 3). device: "auto", "cpu" or "cuda". batch: images that
-    Florence-2 sees at a time, fewer where a GPU runs out of memory.
+    Florence-2 and SAM2 (section 3). device: "auto", "cpu" or "cuda". batch: how many images
+    Florence-2 gets at a time, fewer after a GPU runs out of memory. Returns tables of the kinds
+    "annotations" and "dropped". Raises UserError if a checkpoint cannot be loaded.
     """
     device = resolve_device(device)
     return annotate_with(
@@ -38,26 +39,27 @@ def annotate(
 def annotate_with(
     folder: CocoFolder, images: pd.DataFrame, grounder: Grounder, segmenter: Segmenter, batch: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same with models that are loaded.
+    """Like `annotate`, with models that are already loaded.
 
-    A phrase with several boxes is several objects. x0 to y1 are Florence-2's, confidence is
-    SAM2's. Masks that are empty or below the threshold of confidence are not left out here.
+    A phrase with several boxes gives several objects. The boxes are Florence-2's, the confidence
+    is SAM2's. Nothing is filtered here: a mask may be empty or have a low confidence.
     """
-    found, dropped, room = [], Dropped(), AdaptiveBatch(batch, "Florence-2")
+    annotations, dropped, in_batches = [], Dropped(), AdaptiveBatch(batch, "Florence-2")
     rows = list(images.itertuples())
     with tqdm(total=len(rows), desc="annotate", unit="image") as progress:
         for start in range(0, len(rows), batch):
-            part = [(row, read_image(folder, row, dropped)) for row in rows[start : start + batch]]
-            whole = [(row, picture) for row, picture in part if picture is not None]
-            asked = [(picture, row.caption) for row, picture in whole]
+            batch_rows = rows[start : start + batch]
+            decoded = [(row, read_image(folder, row, dropped)) for row in batch_rows]
+            readable = [(row, image) for row, image in decoded if image is not None]
+            captioned = [(image, row.caption) for row, image in readable]
             grounded = chain.from_iterable(
-                room(lambda part: grounder.ground(*zip(*part, strict=True)), asked)
+                in_batches(lambda items: grounder.ground(*zip(*items, strict=True)), captioned)
             )
-            for (row, picture), pairs in zip(whole, grounded, strict=True):
-                pairs = _usable(row, pairs, dropped)
-                masks, confidences = segmenter.segment(picture, [box for _, box in pairs])
+            for (row, image), pairs in zip(readable, grounded, strict=True):
+                pairs = _usable_pairs(row, pairs, dropped)
+                masks, confidences = segmenter.segment(image, [box for _, box in pairs])
                 for (phrase, box), mask, confidence in zip(pairs, masks, confidences, strict=True):
-                    found.append(
+                    annotations.append(
                         {
                             "image_id": row.image_id,
                             "description": phrase,
@@ -66,12 +68,12 @@ def annotate_with(
                             "confidence": float(confidence),
                         }
                     )
-            progress.update(len(part))
-    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
+            progress.update(len(batch_rows))
+    return pd.DataFrame(annotations, columns=columns("annotations")), dropped.table()
 
 
-def _usable(row, pairs, dropped):
-    """The (phrase, box) of an image that can be segmented; the others are left out."""
+def _usable_pairs(row, pairs: list[tuple], dropped: Dropped) -> list[tuple]:
+    """The (phrase, box) pairs with a phrase and an area; the others are counted in `dropped`."""
     usable = []
     for phrase, (x0, y0, x1, y1) in pairs:
         if not phrase:

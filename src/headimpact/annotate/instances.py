@@ -1,4 +1,4 @@
-"""The annotator `instances`: COCO's own masks and categories, or the scenes' descriptions."""
+"""The annotator `instances`: the masks and categories of COCO's instance file."""
 
 import numpy as np
 import pandas as pd
@@ -6,18 +6,21 @@ from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import columns
+from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode, from_segmentation
 from headimpact.guards import UserError
 
 
-def annotate(folder, images, description):
-    """Key objects of `images` and what was left out: tables "annotations" and "dropped".
+def annotate(
+    folder: CocoFolder, images: pd.DataFrame, description: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The key objects of `images`, and what was left out and why.
 
-    folder: a CocoFolder. images: a table of kind "images". description: how a category becomes
-    a description, with {category} and {article}; an instance that brings its own keeps it.
-    Every image is decoded once, so that a damaged one is named here and not hours later.
-    Crowd regions are left out. The confidence of a mask drawn by a person is 1.
-    Raises ValueError if the description names anything else.
+    images: a table of kind "images". description: template with {category} and {article} for
+    the description of an instance that has none of its own. Crowd regions are left out. The
+    confidence is 1 for every mask, since people drew them. Each image is decoded, so that a
+    damaged one is reported here and not hours later. Returns tables of the kinds "annotations"
+    and "dropped". Raises UserError if the template has other fields.
     """
     try:
         description.format(article="a", category="thing")
@@ -27,7 +30,7 @@ def annotate(folder, images, description):
             f"use {{article}} and {{category}} alone"
         ) from error
     instances = dict(list(folder.instances().groupby("image_id", sort=False)))
-    found, dropped = [], Dropped()
+    annotations, dropped = [], Dropped()
     for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):
         if read_image(folder, image, dropped) is None:
             continue
@@ -42,8 +45,8 @@ def annotate(folder, images, description):
                 continue
             article = "an" if row.category[:1].lower() in set("aeiou") else "a"
             text = row.description or description.format(article=article, category=row.category)
-            box = _box(decode(counts, image.height, image.width))
-            found.append(
+            box = _bounding_box(decode(counts, image.height, image.width))
+            annotations.append(
                 {
                     "image_id": image.image_id,
                     "description": text,
@@ -52,11 +55,11 @@ def annotate(folder, images, description):
                     "confidence": 1.0,
                 }
             )
-    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
+    return pd.DataFrame(annotations, columns=columns("annotations")), dropped.table()
 
 
-def _box(mask):
-    """Edges x0, y0, x1, y1 of a mask in pixels, the last two exclusive; zeros if it is empty."""
+def _bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Edges x0, y0, x1, y1 of a mask in pixels, x1 and y1 exclusive; zeros if it is empty."""
     ys, xs = np.nonzero(mask)
     if not len(xs):
         return 0.0, 0.0, 0.0, 0.0

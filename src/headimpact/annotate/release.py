@@ -1,25 +1,30 @@
-"""The annotator `release`: key objects from the authors' published masks."""
+"""The annotator `release`: the key objects that the authors published, with their masks."""
+
+from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
 from headimpact.annotate.reading import Dropped, read_image
 from headimpact.artifacts import columns
+from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import encode
 from headimpact.dataset.release import Release
 
 
-def annotate(folder, images, release):
-    """Key objects of `images` and what was left out: tables "annotations" and "dropped".
+def annotate(
+    folder: CocoFolder, images: pd.DataFrame, release: str | Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The key objects of `images`, and what was left out and why.
 
-    folder: a CocoFolder. images: a table of kind "images". release: a folder with
-    dataset_masks.json and masks/. An image without
-    a box, a box without a mask and a mask of another size than its image are left out, each
-    counted. Raises ValueError for a mask's file that is missing or damaged.
+    images: a table of kind "images". release: a folder with dataset_masks.json and masks/. Left
+    out are images without a box, boxes without a mask, and masks whose size is not that of the
+    image. Returns tables of the kinds "annotations" and "dropped". Raises UserError if a file of
+    the release is missing or damaged.
     """
     release = Release(release)
     objects = dict(list(release.objects().groupby("image_id", sort=False)))
-    found, dropped = [], Dropped()
+    annotations, dropped = [], Dropped()
     for image in tqdm(list(images.itertuples()), desc="annotate", unit="image"):
         if read_image(folder, image, dropped) is None:
             continue
@@ -34,7 +39,7 @@ def annotate(folder, images, release):
             if mask.shape != (image.height, image.width):
                 dropped.leave_out(image, "mask of another size than its image")
                 continue
-            found.append(
+            annotations.append(
                 {
                     "image_id": image.image_id,
                     "description": row.description,
@@ -43,4 +48,4 @@ def annotate(folder, images, release):
                     "confidence": row.confidence,
                 }
             )
-    return pd.DataFrame(found, columns=columns("annotations")), dropped.table()
+    return pd.DataFrame(annotations, columns=columns("annotations")), dropped.table()

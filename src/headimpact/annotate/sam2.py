@@ -1,4 +1,6 @@
-"""SAM2: from boxes to masks, each with the model's confidence."""
+"""SAM2 segments the object in each box and estimates how good the mask is."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,63 +13,65 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from headimpact.guards import AdaptiveBatch
 from headimpact.models.weights import load_weights
 
-TOGETHER = 32  # boxes at a time, for memory
+BOXES_PER_BATCH = 32
 
 
 class Segmenter:
-    """SAM2 in float32, since box coordinates do not survive bfloat16.
+    """SAM2 in float32, because bfloat16 is too coarse for the coordinates of boxes.
 
-    folder: a checkpoint of SAM2; the video model's weights serve. The side, mean and standard
-    deviation of its images are its preprocessor's. Raises ValueError if weights are missing.
+    folder: a checkpoint of SAM2, for images or for videos. Its preprocessor_config.json says how
+    images are resized and normalised. Raises UserError if weights are missing.
     """
 
-    def __init__(self, folder, device="cpu"):
+    def __init__(self, folder: str | Path, device: str = "cpu"):
         self.model = load_weights(Sam2Model, folder, device=device)
         self.device = device
-        self.room = AdaptiveBatch(TOGETHER, "SAM2")
-        told = get_image_processor_config(folder)
-        self.side = told.get("size", {}).get("height", self.model.prompt_encoder.input_image_size)
-        self.mean = told.get("image_mean", IMAGENET_DEFAULT_MEAN)
-        self.std = told.get("image_std", IMAGENET_DEFAULT_STD)
+        self.in_batches = AdaptiveBatch(BOXES_PER_BATCH, "SAM2")
+        config = get_image_processor_config(folder)
+        self.side = config.get("size", {}).get("height", self.model.prompt_encoder.input_image_size)
+        self.mean = config.get("image_mean", IMAGENET_DEFAULT_MEAN)
+        self.std = config.get("image_std", IMAGENET_DEFAULT_STD)
 
     @torch.inference_mode()
-    def segment(self, image, boxes):
-        """The mask of each box, and SAM2's own estimate of its IoU (section 3: confidence).
+    def segment(
+        self, image: Image.Image, boxes: list[tuple[float, float, float, float]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The mask of the object in each box, and SAM2's confidence in it.
 
-        image: a PIL image. boxes: n boxes (x0, y0, x1, y1), pixels of the image. Returns masks,
-        bool (n, height, width), and confidences, float (n,).
+        boxes: x0, y0, x1, y1 in pixels of the image. Returns masks, bool (boxes, height, width),
+        and confidences, float (boxes,), which are SAM2's estimates of the IoU (section 3).
         """
         if not len(boxes):
             return np.zeros((0, image.height, image.width), dtype=bool), np.zeros(0)
-        seen = self.model.get_image_embeddings(self._pixels(image))
+        embeddings = self.model.get_image_embeddings(self._preprocess(image))
 
-        def some(boxes):
-            found = self.model(
-                image_embeddings=seen,
-                input_boxes=self._scaled(boxes, image.size),
+        def segment_batch(boxes):
+            output = self.model(
+                image_embeddings=embeddings,
+                input_boxes=self._scale_boxes(boxes, image.size),
                 multimask_output=False,
             )
-            # (1, n, 1, rows, columns): one image, one mask a box
+            # pred_masks is (1, boxes, 1, rows, columns): one image, and one mask for each box.
             logits = interpolate(
-                found.pred_masks[0],
+                output.pred_masks[0],
                 (image.height, image.width),
                 mode="bilinear",
                 align_corners=False,
             )
-            return (logits[:, 0] > 0).cpu().numpy(), found.iou_scores[0, :, 0].cpu().numpy()
+            return (logits[:, 0] > 0).cpu().numpy(), output.iou_scores[0, :, 0].cpu().numpy()
 
-        masks, confidences = zip(*self.room(some, boxes), strict=True)
+        masks, confidences = zip(*self.in_batches(segment_batch, boxes), strict=True)
         return np.concatenate(masks), np.concatenate(confidences)
 
-    def _pixels(self, image):
-        """The image as the model wants it: (1, 3, side, side)."""
+    def _preprocess(self, image: Image.Image) -> torch.Tensor:
+        """The image, resized and normalised, (1, 3, side, side)."""
         image = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
         pixels = torch.tensor(np.asarray(image), device=self.device) / 255
         mean, std = (torch.tensor(values, device=self.device) for values in (self.mean, self.std))
         return ((pixels - mean) / std).permute(2, 0, 1)[None]
 
-    def _scaled(self, boxes, size):
-        """Boxes on the resized image: float32 (1, n, 4)."""
+    def _scale_boxes(self, boxes: list, size: tuple[int, int]) -> torch.Tensor:
+        """The boxes in pixels of the resized image, float32 (1, boxes, 4)."""
         width, height = size
         scale = torch.tensor([self.side / width, self.side / height] * 2)
         return (torch.tensor(boxes, dtype=torch.float32) * scale)[None].to(self.device)

@@ -74,7 +74,7 @@ class CocoFolder:
             )
 
     def captions(self) -> pd.DataFrame:
-        """A row a caption: image_id, file_name, width, height, caption_id, caption."""
+        """A row for each caption: image_id, file_name, width, height, caption_id, caption."""
         content = self._read("captions")
         images = self._images(content, "captions")
         rows = []
@@ -95,10 +95,10 @@ class CocoFolder:
         return pd.DataFrame(rows, columns=columns)
 
     def instances(self) -> pd.DataFrame:
-        """A row an instance: image_id, height, width, category, description, segmentation, iscrowd.
+        """A row for each instance, with the columns listed below.
 
-        category: its name. description: the instance's own, or None. segmentation: as in the
-        file, unchecked.
+        category is the name of the category. description is the instance's own, or None.
+        segmentation is as in the file, and is not checked.
         """
         content = self._read("instances")
         images = self._images(content, "instances")

@@ -1,4 +1,4 @@
-"""The authors' published annotations: reading their layout, and writing ours in it."""
+"""Reads the annotations that the authors published, and writes others in the same layout."""
 
 import json
 from pathlib import Path
@@ -12,93 +12,94 @@ from headimpact.dataset.masks import decode
 from headimpact.guards import UserError
 
 COLUMNS = ["image_id", "file_name", "caption_id", "caption"]
-SAMPLE = {
+SAMPLE_KEYS = {
     "image_id": int,
     "annotation_id": int,
     "annotation_full_text": str,
     "image_file_name": str,
     "grounding": dict,
 }
-# lists an entry a box; an image without a box, or without a mask, may lack them
-PARTS = ("bboxes", "labels", "masks_scores", "masks_file_name")
+# Each is a list with an entry for each box; an image without boxes or masks may lack them.
+GROUNDING_KEYS = ("bboxes", "labels", "masks_scores", "masks_file_name")
 
 
 class Release:
     """A folder with `dataset_masks.json` and `masks/*.npz`, as the authors published it.
 
-    All methods raise ValueError, one line that names the file and the mend, for what cannot be
-    read. What is there but incomplete (a box without a mask) is the caller's to count.
+    All methods raise UserError, one line with the file and the fix, for files that are missing or
+    malformed. An incomplete entry, such as a box without a mask, is no error.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path):
         self.root = Path(root)
         self.file = self.root / "dataset_masks.json"
 
-    def check(self):
-        """Raise ValueError if the folder is not there; reads nothing."""
+    def check(self) -> None:
+        """Raise UserError if dataset_masks.json or masks/ is missing; reads no file."""
         if not (self.file.is_file() and (self.root / "masks").is_dir()):
             raise UserError(
                 f"annotator.release: no {self.file} with masks/ beside it; correct the path, or "
-                f"leave the key out to have it downloaded"
+                f"remove the key to download the release"
             )
 
-    def samples(self):
-        """A row a sample, in the file's order: image_id, file_name, caption_id, caption."""
+    def samples(self) -> pd.DataFrame:
+        """A row for each sample, in the file's order: image_id, file_name, caption_id, caption."""
         rows = [
             (s["image_id"], s["image_file_name"], s["annotation_id"], s["annotation_full_text"])
             for s in self._read()
         ]
         return pd.DataFrame(rows, columns=COLUMNS)
 
-    def objects(self):
-        """A row a box: image_id, description, x0, y0, x1, y1, mask (its file's name), confidence.
+    def objects(self) -> pd.DataFrame:
+        """A row for each box: image_id, description, x0, y0, x1, y1, mask, confidence.
 
-        mask and confidence are missing (NaN) where the release has a box without a mask. Boxes
-        are in pixels; nothing is filtered. An image without a box has no row.
+        x0 to y1 are in pixels. mask is the name of a file in masks/; it and confidence are NaN
+        for a box without a mask. An image without a box has no row. Nothing is filtered.
         """
         rows = []
         for sample in self._read():
-            found = _grounding(sample)
-            for number, (box, label) in enumerate(
-                zip(found["bboxes"], found["labels"], strict=True)
-            ):
-                mask = _first(found["masks_file_name"], number)
-                score = _first(found["masks_scores"], number)
+            grounding = _grounding(sample)
+            boxes = zip(grounding["bboxes"], grounding["labels"], strict=True)
+            for number, (box, label) in enumerate(boxes):
+                mask = _first_value(grounding["masks_file_name"], number)
+                score = _first_value(grounding["masks_scores"], number)
                 if mask is None or score is None:
                     mask, score = None, float("nan")
                 rows.append((sample["image_id"], label, *box, mask, score))
         columns = ["image_id", "description", "x0", "y0", "x1", "y1", "mask", "confidence"]
         return pd.DataFrame(rows, columns=columns)
 
-    def mask(self, name):
-        """The mask, bool (height, width), of the file `name`."""
+    def mask(self, name: str) -> np.ndarray:
+        """The mask, bool (height, width), in the file `name` of masks/."""
         path = self.root / "masks" / name
         try:
-            matrix = scipy.sparse.load_npz(path)  # never unpickles
+            matrix = scipy.sparse.load_npz(path)  # This never unpickles.
             matrix.check_format(full_check=True)
             return matrix.toarray() > 0
-        except Exception as error:  # of numpy, zipfile, zlib and scipy, by what is damaged
-            raise UserError(f"{path}: not a readable mask ({error}); get it anew") from error
+        except Exception as error:  # numpy, zipfile, zlib and scipy all raise their own
+            raise UserError(f"{path}: not a readable mask ({error}); download it again") from error
 
-    def _read(self):
+    def _read(self) -> list[dict]:
         try:
             samples = json.loads(self.file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.file}: not readable as JSON ({error}); get it anew") from error
+            raise UserError(
+                f"{self.file}: not readable as JSON ({error}); download it again"
+            ) from error
         if not isinstance(samples, list):
-            raise UserError(f"{self.file}: not a list of samples; get it anew")
+            raise UserError(f"{self.file}: not a list of samples; download it again")
         for number, sample in enumerate(samples):
             problem = _problem(sample)
             if problem:
-                raise UserError(f"{self.file}: sample {number}: {problem}; get it anew")
+                raise UserError(f"{self.file}: sample {number}: {problem}; download it again")
         return samples
 
 
-def _problem(sample):
-    """What keeps a sample from being read, or None."""
+def _problem(sample: object) -> str | None:
+    """What is malformed in a sample, or None."""
     if not isinstance(sample, dict):
         return "not an object"
-    for key, kind in SAMPLE.items():
+    for key, kind in SAMPLE_KEYS.items():
         value = sample.get(key)
         if type(value) is not kind:
             return f"{key} is no {kind.__name__}"
@@ -110,64 +111,64 @@ def _problem(sample):
         return str(error)
     if not 0 <= sample["image_id"] < 1 << 63 or not 0 <= sample["annotation_id"] < 1 << 63:
         return "an id below 0 or too large"
-    found = _grounding(sample)
-    for part in PARTS:
-        if not isinstance(found[part], list):
-            return f"grounding.{part} is no list"
-    if len(found["bboxes"]) != len(found["labels"]):
-        return f"{len(found['bboxes'])} bboxes for {len(found['labels'])} labels"
-    for box in found["bboxes"]:
-        if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box))):
+    grounding = _grounding(sample)
+    for key in GROUNDING_KEYS:
+        if not isinstance(grounding[key], list):
+            return f"grounding.{key} is no list"
+    if len(grounding["bboxes"]) != len(grounding["labels"]):
+        return f"{len(grounding['bboxes'])} bboxes for {len(grounding['labels'])} labels"
+    for box in grounding["bboxes"]:
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
             return "a box is not four numbers"
-    if not all(isinstance(s, str) and not LONE_SURROGATE.search(s) for s in found["labels"]):
+    if not all(isinstance(s, str) and not LONE_SURROGATE.search(s) for s in grounding["labels"]):
         return "a label is no text"
-    for name in _each(found["masks_file_name"]):
-        named = isinstance(name, str) and name not in ("", ".", "..")
-        if not named or "/" in name or NO_NAME.search(name):
+    for name in _flatten(grounding["masks_file_name"]):
+        is_name = isinstance(name, str) and name not in ("", ".", "..")
+        if not is_name or "/" in name or NO_NAME.search(name):
             return f"{name!r} is not the name of a file in masks/"
-    if not all(map(_finite, _each(found["masks_scores"]))):
+    if not all(map(_is_finite, _flatten(grounding["masks_scores"]))):
         return "a mask's score is no number"
     return None
 
 
-def _grounding(sample):
-    """All PARTS of a sample's grounding."""
+def _grounding(sample: dict) -> dict[str, list]:
+    """The lists of GROUNDING_KEYS in a sample's grounding; those that are missing are empty."""
     return {
-        part: [] if sample["grounding"].get(part) is None else sample["grounding"][part]
-        for part in PARTS
+        key: [] if sample["grounding"].get(key) is None else sample["grounding"][key]
+        for key in GROUNDING_KEYS
     }
 
 
-def _finite(value):
+def _is_finite(value: object) -> bool:
     return type(value) in (int, float) and abs(value) < 1 << 53
 
 
-def _each(nested):
+def _flatten(nested: list) -> list:
     return [x for entry in nested for x in (entry if isinstance(entry, list) else [entry])]
 
 
-def _first(nested, number):
-    """The release nests a mask's name and score in a list of one; what is missing is None."""
+def _first_value(nested: list, number: int) -> object:
+    """The entry `number`, taken out of the list that the authors put it in; None if missing."""
     entry = nested[number] if number < len(nested) else []
     if isinstance(entry, list):
         return entry[0] if entry else None
     return entry
 
 
-def write(folder, images, annotations, url):
-    """Write tables "images" and "annotations" as the authors published theirs.
+def write(folder: str | Path, images: pd.DataFrame, annotations: pd.DataFrame, url: str) -> None:
+    """Write annotations in the layout of the authors' release.
 
-    url: what stands before a file's name in image_coco_url. Like theirs it is unfiltered: a
-    reader drops what lies below the confidence that it wants.
+    images, annotations: tables of these kinds. url: the address of the images' folder, for
+    image_coco_url. All annotations are written, whatever their confidence, as in the release.
     """
     folder = Path(folder)
     (folder / "masks").mkdir(parents=True)
     by_image = dict(list(annotations.groupby("image_id", sort=False)))
     samples = []
     for number, image in enumerate(images.itertuples()):
-        mine = by_image.get(image.image_id, annotations.head(0))
-        names = [f"e{number}o{k}m0.npz" for k in range(len(mine))]
-        for name, counts in zip(names, mine["mask"], strict=True):
+        objects = by_image.get(image.image_id, annotations.head(0))
+        names = [f"e{number}o{k}m0.npz" for k in range(len(objects))]
+        for name, counts in zip(names, objects["mask"], strict=True):
             mask = decode(counts, image.height, image.width)
             matrix = scipy.sparse.csr_matrix(mask.astype(np.float64))
             scipy.sparse.save_npz(folder / "masks" / name, matrix)
@@ -179,9 +180,9 @@ def write(folder, images, annotations, url):
                 "image_file_name": image.file_name,
                 "image_coco_url": f"{url}/{image.file_name}",
                 "grounding": {
-                    "bboxes": mine[["x0", "y0", "x1", "y1"]].to_numpy().tolist(),
-                    "labels": mine["description"].tolist(),
-                    "masks_scores": [[value] for value in mine["confidence"]],
+                    "bboxes": objects[["x0", "y0", "x1", "y1"]].to_numpy().tolist(),
+                    "labels": objects["description"].tolist(),
+                    "masks_scores": [[value] for value in objects["confidence"]],
                     "masks_file_name": [[name] for name in names],
                 },
             }

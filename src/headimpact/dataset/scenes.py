@@ -1,7 +1,7 @@
-"""Drawn scenes: two to four coloured shapes on a textured background, with exact masks.
+"""Synthetic scenes: two to four coloured shapes on a textured background, with exact masks.
 
-They stand in for COCO where it cannot be had. `write` lays them out as COCO does, so that
-whatever reads COCO reads them.
+They replace COCO where it is not available. `write` uses COCO's layout, so that the same code
+reads them.
 """
 
 import json
@@ -29,7 +29,7 @@ COLOURS = {
 RADII = {"small": (8, 9), "large": (13, 14)}
 SIZES = ((108, 72), (72, 108), (108, 108))  # width, height: multiples of CELL
 CELL = 36
-VISIBLE = 0.6  # least share of an object that others may leave uncovered
+VISIBLE = 0.6  # the smallest share of an object that must stay visible
 
 
 def _star():
@@ -71,11 +71,12 @@ SHAPES = ("circle", "ring", "moon", *POLYGONS)
 
 @dataclass(frozen=True)
 class Look:
-    """How hard a scene is to read.
+    """What makes scenes hard to describe.
 
-    texture: share of scenes whose background has a texture. jitter: pixels that an object's
-    centre may lie off its cell's. loose: share of objects placed anywhere, where they may
-    overlap others. noise: standard deviation of the whole image's noise, in grey levels.
+    texture: share of scenes whose background has a texture. jitter: by how many pixels an
+    object's centre may differ from the centre of its cell. loose: share of objects that are
+    placed anywhere and so may overlap. noise: standard deviation of the noise that is added to
+    the image, in grey levels.
     """
 
     texture: float = 0.8
@@ -86,7 +87,7 @@ class Look:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape of a scene; `mask` is its visible part, bool (height, width)."""
+    """A shape in a scene; `mask` is its visible part, bool (height, width)."""
 
     shape: str
     colour: str
@@ -94,29 +95,30 @@ class SceneObject:
     mask: np.ndarray
 
     @property
-    def description(self):
+    def description(self) -> str:
+        """The description of the object, such as "a small red star"."""
         return describe(self.size, self.colour, self.shape)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`pixels`: uint8 (height, width, 3); `objects`: in the order of painting."""
+    """An image, uint8 (height, width, 3), and its objects in the order of painting."""
 
     pixels: np.ndarray
-    objects: tuple
+    objects: tuple[SceneObject, ...]
 
 
-def describe(size, colour, shape):
-    """The description of an object, as a person would name it."""
+def describe(size: str, colour: str, shape: str) -> str:
+    """The description of an object, such as "a small red star"."""
     return f"a {size} {colour} {shape}"
 
 
 @cache
-def sprite(shape, radius, finer=4):
-    """A shape as float (side, side) in 0 to 1, antialiased, centred."""
-    side = (2 * radius + 4) * finer
+def sprite(shape: str, radius: int, oversampling: int = 4) -> np.ndarray:
+    """A centred, antialiased image of a shape, float32 (side, side) from 0 to 1."""
+    side = (2 * radius + 4) * oversampling
     canvas = Image.new("L", (side, side), 0)
-    draw, centre, r = ImageDraw.Draw(canvas), side / 2, radius * finer
+    draw, centre, r = ImageDraw.Draw(canvas), side / 2, radius * oversampling
 
     def disc(x, y, r, fill):
         draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
@@ -129,12 +131,12 @@ def sprite(shape, radius, finer=4):
             disc(centre, centre, r * 0.5, 0)
         if shape == "moon":
             disc(centre + r * 0.55, centre - r * 0.1, r * 0.85, 0)
-    small = canvas.resize((side // finer, side // finer), Image.Resampling.BOX)
+    small = canvas.resize((side // oversampling, side // oversampling), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / 255
 
 
-def _texture(rng, width, height):
-    """A background of one of four kinds: waves, checks, a slope or clouds; with noise."""
+def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """A noisy background of one of four kinds: waves, checks, a gradient or clouds."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     kind = rng.integers(4)
     if kind == 0:
@@ -157,10 +159,10 @@ def _texture(rng, width, height):
     return base + pattern[..., None] * tint + grain
 
 
-def draw(rng, width, height, look):
-    """Draw one scene of `width` x `height` pixels with the generator `rng`.
+def draw(rng: np.random.Generator, width: int, height: int, look: Look) -> Scene:
+    """Draw a scene of `width` x `height` pixels with the generator `rng`.
 
-    Shapes are distinct within a scene; every object keeps at least VISIBLE of its own area.
+    Each shape occurs once in a scene, and at least the share VISIBLE of it is visible.
     """
     while True:
         scene = _try_draw(rng, width, height, look)
@@ -168,8 +170,8 @@ def draw(rng, width, height, look):
             return scene
 
 
-def _try_draw(rng, width, height, look):
-    """One attempt; None if an object came to lie under the others."""
+def _try_draw(rng: np.random.Generator, width: int, height: int, look: Look) -> Scene | None:
+    """One attempt to draw a scene; None if the others cover too much of an object."""
     count = int(rng.integers(2, 5))
     columns = width // CELL
     cells = rng.permutation(columns * (height // CELL))[:count]
@@ -187,8 +189,8 @@ def _try_draw(rng, width, height, look):
         else:
             inner = rng.choice((-6, 0, 6), 2) if size == "small" else (0, 0)
             x, y = (
-                int(place * CELL + CELL // 2 + off + rng.integers(-look.jitter, look.jitter + 1))
-                for place, off in zip((cell % columns, cell // columns), inner, strict=True)
+                int(index * CELL + CELL // 2 + shift + rng.integers(-look.jitter, look.jitter + 1))
+                for index, shift in zip((cell % columns, cell // columns), inner, strict=True)
             )
         colour = list(COLOURS)[rng.integers(len(COLOURS))]
         stencil = _stamp(sprite(SHAPES[shape], radius), x, y, width, height)
@@ -196,30 +198,30 @@ def _try_draw(rng, width, height, look):
         image = image * (1 - stencil[..., None]) + paint * stencil[..., None]
         placed.append((SHAPES[shape], colour, size, stencil > 0.5))
     covered, objects = np.zeros((height, width), bool), []
-    for shape, colour, size, own in reversed(placed):
-        visible = own & ~covered
-        if visible.sum() < VISIBLE * own.sum():
+    for shape, colour, size, mask in reversed(placed):
+        visible = mask & ~covered
+        if visible.sum() < VISIBLE * mask.sum():
             return None
-        covered |= own
+        covered |= mask
         objects.append(SceneObject(shape, colour, size, visible))
     if look.noise:
         image = image + rng.normal(0, look.noise, image.shape)
     return Scene(np.clip(image, 0, 255).astype(np.uint8), tuple(reversed(objects)))
 
 
-def _stamp(small, x, y, width, height):
-    """`small` pasted with its centre at (x, y) on an empty float canvas, cut at the borders."""
+def _stamp(image: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """`image` pasted with its centre at (x, y) on an empty canvas, float32 (height, width)."""
     canvas = np.zeros((height, width), np.float32)
-    left, top = x - small.shape[1] // 2, y - small.shape[0] // 2
+    left, top = x - image.shape[1] // 2, y - image.shape[0] // 2
     x0, y0 = max(0, left), max(0, top)
-    x1, y1 = min(width, left + small.shape[1]), min(height, top + small.shape[0])
-    canvas[y0:y1, x0:x1] = small[y0 - top : y1 - top, x0 - left : x1 - left]
+    x1, y1 = min(width, left + image.shape[1]), min(height, top + image.shape[0])
+    canvas[y0:y1, x0:x1] = image[y0 - top : y1 - top, x0 - left : x1 - left]
     return canvas
 
 
-def _captions(rng, objects):
-    """Five captions of the whole image, as COCO has."""
-    frames = (
+def _captions(rng: np.random.Generator, objects: tuple[SceneObject, ...]) -> list[str]:
+    """Five captions of the image; COCO has as many."""
+    templates = (
         "{}",
         "a photo of {}",
         "a picture that shows {}",
@@ -227,29 +229,30 @@ def _captions(rng, objects):
         "here is {}",
     )
     captions = []
-    for frame in frames:
+    for template in templates:
         names = [objects[i].description for i in rng.permutation(len(objects))]
-        captions.append(frame.format(" and ".join(names)))
+        captions.append(template.format(" and ".join(names)))
     return captions
 
 
-def write(folder, images, seed, look, subset="scenes"):
-    """Write `images` scenes under `folder` in COCO's layout; the same bytes for the same seed.
+def write(folder: str | Path, images: int, seed: int, look: Look, subset: str = "scenes") -> None:
+    """Write `images` scenes below `folder` in COCO's layout.
 
-    Leaves {subset}/*.png, annotations/captions_{subset}.json and instances_{subset}.json; an
-    instance carries its "description" beside COCO's own fields, its mask as compressed RLE.
+    The files are {subset}/*.png, annotations/captions_{subset}.json and
+    annotations/instances_{subset}.json. An instance has its description as a further key, and
+    its mask as compressed RLE. The same seed gives the same bytes.
     """
     folder = Path(folder)
     (folder / subset).mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    listing, captions, instances = [], [], []
+    entries, captions, instances = [], [], []
     for image_id in tqdm(range(1, images + 1), desc="scenes", unit="image"):
         width, height = SIZES[rng.integers(len(SIZES))]
         scene = draw(rng, width, height, look)
         name = f"{image_id:012d}.png"
         Image.fromarray(scene.pixels).save(folder / subset / name)
-        listing.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        entries.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for caption in _captions(rng, scene.objects):
             captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": caption})
         for item in scene.objects:
@@ -273,14 +276,14 @@ def write(folder, images, seed, look, subset="scenes"):
     categories = [
         {"id": i + 1, "name": name, "supercategory": "shape"} for i, name in enumerate(SHAPES)
     ]
-    _dump(folder, f"captions_{subset}", {"images": listing, "annotations": captions})
-    _dump(
+    _write_annotations(folder, f"captions_{subset}", {"images": entries, "annotations": captions})
+    _write_annotations(
         folder,
         f"instances_{subset}",
-        {"images": listing, "annotations": instances, "categories": categories},
+        {"images": entries, "annotations": instances, "categories": categories},
     )
 
 
-def _dump(folder, name, content):
+def _write_annotations(folder: Path, name: str, content: dict) -> None:
     text = json.dumps(content, separators=(",", ":"))
     (folder / "annotations" / f"{name}.json").write_text(text, encoding="utf-8")
