@@ -5,7 +5,7 @@ import csv
 import pandas as pd
 import pytest
 from internet import make_coco
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 from projects import tiny
 
 from headimpact import artifacts
@@ -68,6 +68,21 @@ def test_a_folder_and_a_csv_of_captions(project, checkpoints, annotator, coco, t
     dropped = artifacts.read(made.folder / "results/tiny/dropped.parquet", "dropped")
     assert not dropped["reason"].str.contains("size|damaged").any()
     assert "Nothing to be done" in made.run("results/tiny/table4.csv")
+    replace_a_photograph_and_draw_the_study_again(made, own)
+
+
+def replace_a_photograph_and_draw_the_study_again(made, photographs):
+    """A job that reads the file names it and the command that takes the new one in."""
+    target = "results/tiny/figure2.png"
+    samples = artifacts.read(made.folder / "results/tiny/samples.parquet", "samples")
+    for name in samples["file_name"]:
+        with Image.open(photographs / name) as image:
+            changed = ImageOps.invert(image.convert("RGB"))
+        changed.save(photographs / name)
+    done = made.snakemake("--cores", "2", target, "--forcerun", "figure2")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("figure2: ")]
+    assert done.returncode != 0 and "--forcerun images" in line
+    made.run(target, "--forcerun", "images")
 
 
 def test_coco_s_layout_needs_no_masks_of_its_own(project, checkpoints, annotator, coco):

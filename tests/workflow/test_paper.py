@@ -162,6 +162,18 @@ def test_the_second_run_and_a_changed_key_need_no_network(made):
     assert planned == {}
 
 
+def test_fetch_asks_the_hub_again_for_a_checkpoint_whose_record_is_deleted(made, internet):
+    record = made.folder / "data/checkpoints/google/paligemma2-3b-mix-448@main.json"
+    content = record.read_text()
+    record.unlink()
+    with internet.running() as (environment, _):
+        made.servers = {**environment, "HF_TOKEN": "hf_licensed"}
+        made.run("fetch")
+    made.servers = {}
+    assert record.read_text() == content
+    assert made.planned("results/paper/comparison.csv") == {}
+
+
 def test_the_papers_layers_can_be_trained(made):
     planned = made.planned("results/paper_layers/table4.csv")
     # no Head Impact is needed, and the same release, photographs and checkpoints

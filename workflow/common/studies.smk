@@ -56,7 +56,8 @@ def check_images(plan):
     """Raise UserError unless a folder of the user's holds the files that the study reads."""
     dataset, where = plan.study.dataset, f"config.yaml: studies.{plan.name}"
     own_release = plan.release_folder() not in ([], plan.release)
-    if not own_release and (dataset.kind != "coco" or dataset.root is None):
+    own_images = dataset.kind == "captions" or (dataset.kind == "coco" and dataset.root is not None)
+    if not own_release and not own_images:
         return
     from headimpact.dataset.coco import CocoFolder  # imports pandas
     from headimpact.dataset.release import Release
@@ -64,9 +65,10 @@ def check_images(plan):
     try:
         if own_release:
             Release(plan.release_folder()).check()
-        if dataset.kind == "coco" and dataset.root is not None:
-            folder = CocoFolder(dataset.root, dataset.subset)
-            folder.check(plan.study.annotation_kinds)
+        if own_images:
+            folder = CocoFolder(**plan.images_folder())
+            if dataset.kind == "coco":
+                folder.check(plan.study.annotation_kinds)
             folder.check_count(plan.study.sampling.images)
     except UserError as error:
         raise UserError(f"{where}.{error}") from error

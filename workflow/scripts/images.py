@@ -7,6 +7,7 @@ from headimpact.dataset.samples import draw_study, split_sizes
 with job(snakemake) as job:
     params = job.params
     folder = CocoFolder(**params.folder)
+    folder.check_images()
     captions = folder.captions()
     pools = {}
     if "release" in params.annotators.values():

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
@@ -66,11 +67,13 @@ class CocoFolder:
             )
 
     def check_count(self, wanted: int) -> None:
-        """Raise UserError if fewer than `wanted` images have a caption."""
-        count = self.captions()["image_id"].nunique()
+        """Raise UserError if the images' folder holds fewer than `wanted` files; opens none."""
+        files = (path for path in self.images_folder.rglob("*") if path.is_file())
+        count = sum(1 for _ in islice(files, wanted))
         if wanted > count:
             raise UserError(
-                f"sampling.images: asks for {wanted} images, {self.root} has {count}; lower it"
+                f"sampling.images: asks for {wanted} images, {self.images_folder} has {count}; "
+                f"lower it, or download the missing ones"
             )
 
     def captions(self) -> pd.DataFrame:
@@ -157,7 +160,7 @@ class CocoFolder:
             recorded = row.sha256 if isinstance(row.sha256, str) else None  # pandas: NaN for null
             if current == recorded:
                 continue
-            redraw = "delete the study's images.parquet and run again"
+            redraw = "draw the study again: the same command with --forcerun images"
             path = self._image_path(row.file_name)
             if current is None:
                 raise UserError(f"{path}: missing; download it again, or {redraw}")
