@@ -81,8 +81,8 @@ def replace_a_photograph_and_draw_the_study_again(made, photographs):
         changed.save(photographs / name)
     done = made.snakemake("--cores", "2", target, "--forcerun", "figure2")
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("figure2: ")]
-    assert done.returncode != 0 and "--forcerun images" in line
-    made.run(target, "--forcerun", "images")
+    assert done.returncode != 0 and "--forcerun captions images" in line
+    made.run(target, "--forcerun", "captions", "images")
 
 
 def test_coco_s_layout_needs_no_masks_of_its_own(project, checkpoints, annotator, coco):

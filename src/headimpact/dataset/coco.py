@@ -160,7 +160,7 @@ class CocoFolder:
             recorded = row.sha256 if isinstance(row.sha256, str) else None  # pandas: NaN for null
             if current == recorded:
                 continue
-            redraw = "draw the study again: the same command with --forcerun images"
+            redraw = "draw the study again: the same command with --forcerun captions images"
             path = self._image_path(row.file_name)
             if current is None:
                 raise UserError(f"{path}: missing; download it again, or {redraw}")
