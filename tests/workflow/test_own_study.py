@@ -80,7 +80,7 @@ def replace_a_photograph_and_draw_the_study_again(made, photographs):
             changed = ImageOps.invert(image.convert("RGB"))
         changed.save(photographs / name)
     done = made.snakemake("--cores", "2", target, "--forcerun", "figure2")
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("figure2: ")]
+    (line,) = {line for line in done.stderr.splitlines() if line.startswith("figure2: ")}
     assert done.returncode != 0 and "--forcerun captions images" in line
     made.run(target, "--forcerun", "captions", "images")
 
