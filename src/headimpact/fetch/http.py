@@ -17,7 +17,7 @@ from headimpact.guards import UnavailableError, UserError
 PAUSE = 2  # seconds; the pause after the n-th failed attempt in a row is n times as long
 CHUNK = 8192  # bytes; a chunk that is interrupted is downloaded again
 ALTERNATIVES = "set a mirror as downloads.coco of config.yaml, or name a folder as dataset.root"
-RESUMABLE = "the partial file is kept, and the same command continues from there"
+RESUMABLE = "the same command continues with the partial file"
 
 
 def fetch(

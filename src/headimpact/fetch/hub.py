@@ -128,7 +128,7 @@ class _HubErrors:
         if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
             raise UnavailableError(
                 f"{name}: not in the hub's cache, and the hub cannot be reached; run "
-                f"`snakemake --cores 4 fetch` where there is a network"
+                f"`snakemake --cores 4 fetch` with a network connection"
             ) from error
         if isinstance(error, httpx2.HTTPError):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
