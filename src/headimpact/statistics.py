@@ -1,42 +1,48 @@
-"""Standard errors clustered by image, perplexity and the Kruskal-Wallis test."""
+"""Standard errors clustered by image, perplexity, and the Kruskal-Wallis test."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def clustered_error(values, clusters):
-    """Standard error of the mean over items, with errors clustered by `clusters` (items,).
+def clustered_error(values: ArrayLike, clusters: ArrayLike) -> np.ndarray | float:
+    """Standard error of the mean over items, clustered because objects of an image depend.
 
-    values: float (items, ...). Returns float64 (...). Objects of one image are not independent.
-    With one value a cluster it is s / sqrt(n); with fewer than two clusters it is nan.
+    values: float (items, ...). clusters: (items,), the cluster of each item. Returns float64
+    (...): s / sqrt(n) if every cluster has one item, and nan if there are fewer than two
+    clusters.
     """
     values = np.asarray(values, dtype=float)
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    groups, shape = len(names), values.shape[1:]
-    if groups < 2:
+    count, shape = len(names), values.shape[1:]
+    if count < 2:
         return np.full(shape, np.nan)[()]
-    sums = np.zeros((groups, *shape))
-    np.add.at(sums, index, values - values.mean(0))
-    return np.sqrt((sums**2).sum(0) * groups / (groups - 1)) / len(values)
+    residual_sums = np.zeros((count, *shape))
+    np.add.at(residual_sums, index, values - values.mean(0))
+    return np.sqrt((residual_sums**2).sum(0) * count / (count - 1)) / len(values)
 
 
-def perplexity(losses, clusters):
-    """Perplexity, equation (3), of items' mean token losses (items,), with its error.
+def perplexity(losses: ArrayLike, clusters: ArrayLike) -> tuple[float, float]:
+    """Perplexity, equation (3), with its standard error.
 
-    losses: negative log-likelihood a token of each item, nats. The error is by the delta
-    method: the perplexity times the error of the mean.
+    losses: (items,), the mean negative log-likelihood of the tokens of each item, in nats.
+    clusters: (items,). The error is from the delta method: the perplexity times the standard
+    error of the mean loss.
     """
     value = float(np.exp(np.mean(losses)))
     return value, value * clustered_error(losses, clusters)
 
 
-def kruskal(matrix):
-    """Kruskal-Wallis test on Head Impact, float (layers, heads), over layers and over heads.
+def kruskal(matrix: ArrayLike) -> dict[str, dict[str, float]]:
+    """Kruskal-Wallis test on Head Impact over layers and over heads (section 5.2, Table 2).
 
-    Returns a dict: "layers" (a group a layer, one value a head) and "heads" (a group a head,
-    one value a layer), each with statistic, degrees_of_freedom and p_value; nan where all
-    values are equal or there is one group only (section 5.2, Table 2).
+    matrix: float (layers, heads). Returns a dict with the keys "layers" (each layer is a group
+    with a value for each head) and "heads" (the reverse). Each test has statistic,
+    degrees_of_freedom and p_value, which are nan if all values are equal or there is only one
+    group.
     """
-    import scipy.stats  # half a second that only this test needs
+    import scipy.stats  # The import takes half a second, and few callers need it.
 
     matrix, results = np.asarray(matrix, dtype=float), {}
     for name, groups in (("layers", matrix), ("heads", matrix.T)):
@@ -51,19 +57,28 @@ def kruskal(matrix):
     return results
 
 
-def kruskal_interval(iou, clusters, draws=1000, seed=0, level=0.95, weights=None):
-    """What `kruskal` gives on images drawn again with replacement: a bootstrap interval.
+def kruskal_interval(
+    iou: ArrayLike,
+    clusters: ArrayLike,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weights: ArrayLike | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Bootstrap intervals of the Kruskal-Wallis tests, from images resampled with replacement.
 
     iou: float (objects, layers, heads). clusters: (objects,), the image of each object. weights:
-    float (objects,), what an object counts in Head Impact; None for all alike. Returns the dict
-    of `kruskal` with (low, high) in place of statistic and p_value, the percentiles that hold
-    `level` of the draws; nan where there is one cluster or group only or a draw has no test.
+    float (objects,), the weights of the objects in Head Impact; None for equal weights. Returns
+    the dict of `kruskal` with (low, high) instead of statistic and p_value: the percentiles that
+    enclose `level` of the draws. They are nan if there is only one image or one group, or if the
+    test of a draw is nan.
 
-    A draw adds the sample's noise once more, so its statistic is biased and the interval, which
-    is not corrected for it, can miss the sample's own statistic: independent noise of the heads
-    draws it toward the degrees of freedom, noise that the heads of a group share drives it up.
+    A resampled image adds the noise of the sample a second time. The statistic of a draw is
+    therefore biased, and the interval, which is not corrected, can miss the statistic of the
+    sample. Independent noise in the heads moves it towards the degrees of freedom; noise that the
+    heads of a group share makes it larger.
     """
-    from scipy.stats import chi2  # half a second that only this test needs
+    from scipy.stats import chi2  # see `kruskal`
 
     iou = np.asarray(iou, dtype=float)
     weights = np.ones(len(iou)) if weights is None else np.asarray(weights, dtype=float)
@@ -71,13 +86,13 @@ def kruskal_interval(iou, clusters, draws=1000, seed=0, level=0.95, weights=None
     sums = np.zeros((len(names), *iou.shape[1:]))
     np.add.at(sums, index, iou * (weights / weights.sum()).reshape(-1, 1, 1))
     rng, statistics = np.random.default_rng(seed), []
-    for first in range(0, draws, 100):  # a chunk at a time, for memory
-        shape, share = min(100, draws - first), np.full(len(names), 1 / len(names))
-        counts = rng.multinomial(len(names), share, size=shape).astype(float)
-        # the weight drawn is left out: it divides a whole matrix, which no rank sees
-        drawn = np.tensordot(counts, sums, 1)
-        # the order in which a product sums must not part what is tied
-        statistics.append(_kruskal_statistics(np.round(drawn, 12)))
+    for first in range(0, draws, 100):  # in chunks, to save memory
+        size, probabilities = min(100, draws - first), np.full(len(names), 1 / len(names))
+        counts = rng.multinomial(len(names), probabilities, size=size).astype(float)
+        # The sum is not divided by the total weight of the draw, since that changes no rank.
+        resampled = np.tensordot(counts, sums, 1)
+        # Equal values may differ in the last bits by the order of summation; rounding keeps ties.
+        statistics.append(_kruskal_statistics(np.round(resampled, 12)))
     results = {}
     for axis, name in enumerate(("layers", "heads")):
         statistic, freedom = np.concatenate(statistics, axis=1)[axis], iou.shape[axis + 1] - 1
@@ -91,24 +106,24 @@ def kruskal_interval(iou, clusters, draws=1000, seed=0, level=0.95, weights=None
     return results
 
 
-def _percentiles(values, level):
+def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     return tuple(float(x) for x in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
 
 
-def _kruskal_statistics(matrices):
-    """The statistics of `kruskal` over layers and over heads of each of many matrices.
+def _kruskal_statistics(matrices: np.ndarray) -> np.ndarray:
+    """The statistics of `kruskal`, over layers and over heads, of many matrices at once.
 
-    matrices: float (draws, layers, heads). Returns float64 (2, draws); see `kruskal` for nan.
+    matrices: float (draws, layers, heads). Returns float64 (2, draws), with nan as in `kruskal`.
     """
-    from scipy.stats import rankdata  # as above
+    from scipy.stats import rankdata  # see `kruskal`
 
     draws, *groups = matrices.shape
     count = groups[0] * groups[1]
     ranks = rankdata(matrices.reshape(draws, count), axis=1) - (count + 1) / 2
-    spread = (ranks**2).sum(1)  # smaller by ties, and so corrects for them
+    spread = (ranks**2).sum(1)  # smaller if there are ties, which is the correction for ties
     ranks, results = ranks.reshape(matrices.shape), np.full((2, draws), np.nan)
-    for axis, total in enumerate(groups):
-        if total > 1:
-            between = (ranks.sum(2 - axis) ** 2).sum(1) * total / count
+    for axis, group_count in enumerate(groups):
+        if group_count > 1:
+            between = (ranks.sum(2 - axis) ** 2).sum(1) * group_count / count
             np.divide((count - 1) * between, spread, out=results[axis], where=spread > 0)
     return results

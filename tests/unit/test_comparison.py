@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: which are compared, and with which interval."""
+"""Published numbers are compared with those of a study, by confidence intervals."""
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def rows(folder):
-    """The rows of one comparison by table, model, setup and quantity, or printed layer."""
+    """A comparison, indexed by table, model, setup, and quantity or published layer."""
     table = compare(folder, {"Ours": "P"}, OURS, INTERVALS)
     assert list(table.columns) == COLUMNS
     layers = table["table"] == "table3"
@@ -83,7 +83,7 @@ def rows(folder):
     return table.set_index([table["table"], table["model"], table["setup"], key])
 
 
-def test_every_published_number_has_its_row(rows):
+def test_every_published_number_has_a_row(rows):
     counted = rows["published"].groupby(level=0, sort=False).size()
     assert counted.to_dict() == {"table1": 6, "table2": 4, "table3": 6, "table4": 9, "table5": 3}
     assert rows.index.is_unique
@@ -102,15 +102,15 @@ def test_every_published_number_has_its_row(rows):
         (("table5", "Ours", "", "trainable_percent"), 0.0116, True),
     ],
 )
-def test_counts_are_exact(rows, row, ours, inside):
+def test_counts_are_compared_exactly(rows, row, ours, inside):
     compared = rows.loc[row]
     assert [compared[x] for x in ("ours", "low", "high")] == [ours] * 3
     assert compared["inside"] is inside
 
 
-def test_table2_is_compared_by_resampling_with_its_corrected_print(rows):
+def test_table2_is_compared_with_its_corrected_print_by_bootstrap(rows):
     statistic = rows.loc[("table2", "Ours", "", "layers statistic")]
-    # 75.276 lies below 75.28, but rounds to it
+    # 75.276 is less than 75.28, but is rounded to it.
     assert statistic[["ours", "low", "high"]].tolist() == [90.0, 70.0, 75.276]
     assert statistic["published"] == "75.28" and statistic["inside"] is True
     heads = rows.loc[("table2", "Ours", "", "heads statistic")]
@@ -119,12 +119,12 @@ def test_table2_is_compared_by_resampling_with_its_corrected_print(rows):
     assert p_value["ours"] == 1e-9 and p_value["inside"] is False
 
 
-def test_table3_says_which_published_layers_are_trained(rows):
+def test_table3_tells_which_published_layers_are_trained(rows):
     compared = rows.loc[("table3", "Ours")]
     assert compared["ours"].dropna().to_dict() == {("top-4", "8"): 8, ("random-4", "5"): 5}
     assert compared["inside"].to_dict() == {
         **{("top-4", "6"): False, ("top-4", "8"): True},
-        # the first draw's, not the second's
+        # Layer 5 is of the first draw, layer 7 only of the second.
         **{("random-4", "5"): True, ("random-4", "7"): False},
         **{("bottom-4", "1"): None, ("bottom-4", "2"): None},
     }
@@ -134,23 +134,23 @@ def test_table3_says_which_published_layers_are_trained(rows):
 @pytest.mark.parametrize(
     ("setup", "metric", "interval", "inside"),
     [
-        # 0.94 stands for 0.935 on
+        # 0.94 includes all numbers from 0.935.
         ("original", "Accuracy", (0.9 - 0.0392, 0.9 + 0.0392), True),
         ("original", "AnsProb", (0.99 - 0.0392, 1.0), False),
-        # of the logarithm: 1.96 * 0.45 / 9 = 0.098; 9.845 < 9 * 1.103
+        # The interval is that of the logarithm: 1.96 * 0.45 / 9 = 0.098, and 9.845 < 9 * 1.103.
         ("original", "Perplexity", (9 * np.exp(-0.098), 9 * np.exp(0.098)), True),
         ("top-4", "Accuracy", (0.28 - 0.0098, 0.28 + 0.0098), False),
         # 9.7 - 1.96 * 0.41 = 8.896 would miss 8.88, and so does 9.7 * exp(-0.0828) = 8.929
         ("top-4", "Perplexity", (9.7 * np.exp(-0.8036 / 9.7), 9.7 * np.exp(0.8036 / 9.7)), False),
     ],
 )
-def test_table4_is_compared_by_its_errors(rows, setup, metric, interval, inside):
+def test_table4_is_compared_by_its_standard_errors(rows, setup, metric, interval, inside):
     compared = rows.loc[("table4", "Ours", setup, metric)]
     assert (compared["low"], compared["high"]) == pytest.approx(interval, rel=1e-12)
     assert compared["inside"] is inside
 
 
-def test_shares_do_not_fall_below_zero(folder):
+def test_the_interval_of_a_share_does_not_fall_below_zero(folder):
     table4 = OURS["table4"].assign(original=[0.01, 0.02, 9.0])
     table = compare(folder, {"Ours": "P"}, OURS | {"table4": table4}, INTERVALS)
     assert table.loc[table["table"] == "table4", "low"].tolist()[0] == 0
@@ -159,17 +159,17 @@ def test_shares_do_not_fall_below_zero(folder):
 @pytest.mark.parametrize(
     "row",
     [
-        # nan of ours
+        # nan in this study
         ("table2", "Ours", "", "heads p_value"),
         ("table4", "Ours", "top-4", "AnsProb"),
-        # a setup that the study does not have
+        # a setup that this study does not have
         ("table4", "Ours", "full", "Accuracy"),
         ("table3", "Ours", "bottom-4", "1"),
-        # a model that it does not have
+        # a model that this study does not have
         ("table1", "Q", "", "layers"),
     ],
 )
-def test_a_number_that_the_study_does_not_have_is_empty(rows, row):
+def test_a_number_that_the_study_does_not_have_is_none(rows, row):
     assert rows.loc[row, ["ours", "low", "high", "inside"]].tolist() == [None] * 4
 
 
@@ -192,21 +192,21 @@ def test_a_setup_that_trains_nothing_trains_no_published_layer(folder):
     assert table.loc[table["setup"] == "random-4", "inside"].tolist() == [False, False]
 
 
-def test_a_model_of_the_paper_may_have_several_titles_or_none(folder):
+def test_a_published_model_may_have_several_titles_or_none(folder):
     table = compare(folder, {"Ours": "P", "Other": "P"}, OURS, INTERVALS)
     assert set(table["model"]) == {"Ours", "Other", "Q"}
     assert table.loc[table["model"] == "Other", "ours"].isna().all()
-    # a title alone names no model of the paper
+    # A title that equals the name of a published model is not enough.
     table = compare(folder, {}, OURS | {"table1": OURS["table1"].assign(model="P")}, {})
     assert set(table["model"]) == {"P", "Q"} and table["ours"].isna().all()
 
 
-def test_an_unknown_model_of_the_paper_is_refused(folder):
-    with pytest.raises(UserError, match=r"^Ours: .*\bR\b.*\bP, Q$"):
+def test_an_unknown_published_model_is_refused(folder):
+    with pytest.raises(UserError, match=r"^Ours: .*\bR\b.*\bP, Q\b"):
         compare(folder, {"Ours": "R"}, OURS, INTERVALS)
 
 
-def test_the_csv_holds_every_digit(folder, tmp_path):
+def test_the_csv_has_every_digit(folder, tmp_path):
     compare(folder, {"Ours": "P"}, OURS, INTERVALS).to_csv(tmp_path / "c.csv", index=False)
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert "table1,Ours,,parameters,3033127152,3033127152,3033127152,3.03e9,,True" in lines
@@ -222,7 +222,7 @@ TOKENS = 40
 def head_impact_tables(ids):
     """Tables tokens, attention and objects, and the IoU of each of the objects `ids`.
 
-    Beside those objects there is one, 98, that covers no token, and one of another split, 99.
+    They also have the object 98, which covers no token, and the object 99 of another split.
     """
     rng = np.random.default_rng(0)
     masks = rng.random((len(IMAGES), TOKENS)) < 0.5
@@ -232,9 +232,9 @@ def head_impact_tables(ids):
     tokens = pd.DataFrame(
         {"object_id": masks_of.keys(), "coverage": [mask * 0.7 for mask in masks_of.values()]}
     )
-    places = [(x, layer, head) for head in range(4) for layer in range(3) for x in attended_of]
-    attention = pd.DataFrame(places, columns=["object_id", "layer", "head"])
-    attention["attended"] = pack(np.stack([attended_of[x][i, j] for x, i, j in places]))
+    keys = [(x, layer, head) for head in range(4) for layer in range(3) for x in attended_of]
+    attention = pd.DataFrame(keys, columns=["object_id", "layer", "head"])
+    attention["attended"] = pack(np.stack([attended_of[x][i, j] for x, i, j in keys]))
     objects = pd.DataFrame({"object_id": range(len(IMAGES)), "sample_id": IMAGES})
     objects = pd.concat([objects, pd.DataFrame({"object_id": [98, 99], "sample_id": [16, 17]})])
     masks = masks[:, None, None]
@@ -249,7 +249,7 @@ def test_objects_are_matched_with_their_images():
     assert impact_interval(*tables, 0.5, "objects") == expected
 
 
-def test_images_have_equal_weight_where_the_study_averages_over_them():
+def test_averaged_over_images_each_image_has_the_same_weight():
     tables, ious = head_impact_tables(list(range(len(IMAGES))))
     images, index = np.unique(IMAGES, return_inverse=True)
     means = np.array([ious[index == image].mean(0) for image in range(len(images))])
@@ -258,7 +258,7 @@ def test_images_have_equal_weight_where_the_study_averages_over_them():
     assert impact_interval(*tables, 0.5, "objects") != expected
 
 
-def test_a_mask_share_above_all_coverage_is_refused():
+def test_a_mask_share_that_no_object_reaches_is_refused():
     tables, _ = head_impact_tables([0, 1])
     with pytest.raises(UserError, match="mask_share"):
         impact_interval(*tables, 0.8, "objects")

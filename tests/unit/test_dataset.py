@@ -1,4 +1,4 @@
-"""A folder in COCO's layout, the annotator `instances`, and samples drawn from both."""
+"""A folder in COCO's layout, the annotator `instances`, and the samples made from both."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode, encode
 from headimpact.dataset.samples import draw_images, make_samples, split_sizes
+from headimpact.guards import UserError
 
 PAPER = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}
 TEMPLATE = "{article} {category}"
@@ -34,62 +35,62 @@ def edit(folder, kind, change):
 
 
 @given(st.integers(10, 5000))
-def test_split_sizes_sum_and_stay_close(images):
+def test_split_sizes_sum_to_the_images_and_follow_the_proportions(images):
     sizes = split_sizes(images, PAPER)
     assert sum(sizes.values()) == images
     assert all(abs(sizes[split] - images * PAPER[split] / 3000) < 1 for split in PAPER)
 
 
-def test_the_papers_splits_and_too_few_images():
+def test_the_papers_sizes_are_reproduced_and_too_few_images_are_refused():
     assert split_sizes(3000, PAPER) == PAPER
-    with pytest.raises(ValueError, match=r"sampling\.images"):
+    with pytest.raises(UserError, match=r"sampling\.images"):
         split_sizes(3, PAPER)
 
 
-def test_what_is_missing_is_named(tmp_path, folder):
+def test_a_missing_folder_or_file_is_named_with_its_key(tmp_path, folder):
     folder.check()
-    with pytest.raises(ValueError, match=r"dataset.root: no folder .*nowhere"):
+    with pytest.raises(UserError, match=r"dataset.root: no folder .*nowhere"):
         CocoFolder(tmp_path / "nowhere", "val2017").check()
-    with pytest.raises(ValueError, match=r"dataset.subset: no folder"):
+    with pytest.raises(UserError, match=r"dataset.subset: no folder"):
         CocoFolder(tmp_path, "val2017").check()
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"dataset.root: no folder .*file; "):
+    with pytest.raises(UserError, match=r"dataset.root: no folder .*file; "):
         CocoFolder(tmp_path / "file", "val2017").check()
-    with pytest.raises(ValueError, match=r"dataset.subset: no folder .*file; "):
+    with pytest.raises(UserError, match=r"dataset.subset: no folder .*file; "):
         CocoFolder(tmp_path, "scenes", images=tmp_path / "file").check()
-    for kind, rest in (("instances", ["captions"]), ("captions", [])):
+    for kind, remaining in (("instances", ["captions"]), ("captions", [])):
         (tmp_path / f"annotations/{kind}_scenes.json").unlink()
         (tmp_path / f"annotations/{kind}_scenes.json").mkdir()
-        for kinds in ([], [[*rest, kind]]):
-            with pytest.raises(ValueError, match=rf"no file .*{kind}_scenes.json"):
+        for kinds in ([], [[*remaining, kind]]):
+            with pytest.raises(UserError, match=rf"no file .*{kind}_scenes.json"):
                 folder.check(*kinds)
-        folder.check(rest)
+        folder.check(remaining)
 
 
 @pytest.mark.parametrize(
     "name", ["../x.png", "/etc/passwd", "a/../../b.png", "..", "", "a\\b.png", "C:x.png", "a\0.png"]
 )
-def test_a_name_cannot_leave_the_folder(folder, name):
-    with pytest.raises(ValueError, match="not the name of a file"):
+def test_a_name_that_leads_out_of_the_folder_is_not_opened(folder, name):
+    with pytest.raises(UserError, match="not the name of a file"):
         folder.image(name)
 
 
-def test_images_may_lie_in_a_folder_of_their_own_and_below_it(folder, tmp_path):
+def test_images_may_lie_in_another_folder_and_its_subfolders(folder, tmp_path):
     name, width, height = folder.captions().loc[0, ["file_name", "width", "height"]]
     (tmp_path / "else/day one").mkdir(parents=True)
     (tmp_path / "scenes" / name).rename(tmp_path / "else/day one" / name)
     (tmp_path / "scenes" / name).mkdir()
     moved = CocoFolder(tmp_path, "scenes", images=tmp_path / "else")
     assert moved.image(f"day one/{name}").size == (width, height)
-    with pytest.raises(ValueError, match=f"30 of 30 images are missing, {name} first"):
+    with pytest.raises(UserError, match=f"30 of 30 images are missing, {name} first"):
         moved.check_images()
-    with pytest.raises(ValueError, match=f"1 of 30 images are missing, {name} first"):
+    with pytest.raises(UserError, match=f"1 of 30 images are missing, {name} first"):
         folder.check_images()
-    (tmp_path / "scenes").rename(tmp_path / "gone")
+    (tmp_path / "scenes").rename(tmp_path / "renamed")
     moved.check()
 
 
-def test_transparent_is_white_and_16_bits_are_8(tmp_path):
+def test_transparent_pixels_are_white_and_16_bits_become_8(tmp_path):
     (tmp_path / "x").mkdir()
     values = np.array([[0, 128, 255], [3, 200, 77]], np.uint8)
     clear = np.dstack([values] * 3 + [np.array([[255, 0, 255], [128, 255, 0]], np.uint8)])
@@ -98,42 +99,42 @@ def test_transparent_is_white_and_16_bits_are_8(tmp_path):
     palette = Image.fromarray(values).convert("P")
     palette.save(tmp_path / "x/palette.png", transparency=128)
     folder = CocoFolder(tmp_path, "x")
-    seen = np.asarray(folder.image("clear.png"))[..., 0]
-    assert seen.tolist() == [[0, 255, 255], [129, 200, 255]]
+    red = np.asarray(folder.image("clear.png"))[..., 0]
+    assert red.tolist() == [[0, 255, 255], [129, 200, 255]]
     assert np.asarray(folder.image("deep.png"))[..., 0].tolist() == values.tolist()
-    seen = np.asarray(folder.image("palette.png"))[..., 0]
-    assert seen.tolist() == np.where(values == 128, 255, values).tolist()
+    red = np.asarray(folder.image("palette.png"))[..., 0]
+    assert red.tolist() == np.where(values == 128, 255, values).tolist()
 
 
-def test_a_turned_photograph_stands_upright_where_that_is_asked_for(tmp_path):
+def test_a_photograph_is_rotated_only_if_upright_is_set(tmp_path):
     (tmp_path / "x").mkdir()
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # the camera was turned by a quarter
+    exif[ExifTags.Base.Orientation] = 6  # the camera was rotated by 90 degrees
     Image.new("RGB", (40, 30)).save(tmp_path / "x/a.jpg", exif=exif)
     assert CocoFolder(tmp_path, "x").image("a.jpg").size == (40, 30)
     assert CocoFolder(tmp_path, "x", upright=True).image("a.jpg").size == (30, 40)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("sound", [True, False])
-def test_every_turn_of_a_camera_is_undone(tmp_path, orientation, sound):
-    """Also beside notes of another type than EXIF's, which Pillow reads but will not write."""
-    undo = [None, None, *(Image.Transpose(turn) for turn in (0, 3, 1, 5, 2, 6, 4))][orientation]
+@pytest.mark.parametrize("valid", [True, False])
+def test_every_exif_orientation_is_undone(tmp_path, orientation, valid):
+    """Also if the EXIF data has an entry of a wrong type, which Pillow can read but not write."""
+    undo = [None, None, *(Image.Transpose(number) for number in (0, 3, 1, 5, 2, 6, 4))][orientation]
     upright = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "a maker"
     exif[ExifTags.Base.Orientation] = orientation
-    notes = exif.tobytes()
-    if not sound:
-        notes = notes.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")  # its width, as text
+    exif_bytes = exif.tobytes()
+    if not valid:  # The entry Make becomes ImageWidth, with text as its value.
+        exif_bytes = exif_bytes.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")
     (tmp_path / "x").mkdir()
     stored = upright if undo is None else upright.transpose(undo)
-    stored.save(tmp_path / "x/a.png", exif=notes)
+    stored.save(tmp_path / "x/a.png", exif=exif_bytes)
     image = CocoFolder(tmp_path, "x", upright=True).image("a.png")
     assert (np.asarray(image)[..., 0] == np.asarray(upright)).all()
 
 
-ODD = st.recursive(
+ARBITRARY = st.recursive(
     st.none() | st.integers(-5, 5) | st.text(max_size=4) | st.booleans(),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -149,27 +150,27 @@ ODD = st.recursive(
 )
 
 
-@given(ODD)
-def test_odd_annotation_files_are_refused_in_one_line(tmp_path_factory, content):
-    root = tmp_path_factory.mktemp("odd")
+@given(ARBITRARY)
+def test_an_arbitrary_annotation_file_is_read_or_refused_in_one_line(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("arbitrary")
     (root / "annotations").mkdir()
     for kind in ("captions", "instances"):
         (root / f"annotations/{kind}_x.json").write_text(json.dumps(content))
     for read in (CocoFolder(root, "x").captions, CocoFolder(root, "x").instances):
         try:
             read()
-        except ValueError as error:
+        except UserError as error:
             assert "_x.json" in str(error) and "\n" not in str(error)
 
 
-def test_drawing_is_fixed_by_the_seed_alone(folder):
+def test_the_draw_depends_only_on_the_seed(folder):
     captions = folder.captions()
     first = draw_images(captions, 20, 3)
     pd.testing.assert_frame_equal(first, draw_images(captions.sample(frac=1), 20, 3))
     pd.testing.assert_frame_equal(first.head(12), draw_images(captions, 12, 3))
     assert first["image_id"].is_unique
     assert not first.equals(draw_images(captions, 20, 4))
-    with pytest.raises(ValueError, match="asks for 31 images, the dataset has 30"):
+    with pytest.raises(UserError, match="asks for 31 images, the dataset has 30"):
         draw_images(captions, 31, 3)
 
 
@@ -177,13 +178,13 @@ def drawn(folder, count):
     return draw_images(folder.captions(), count, 0).assign(annotator="instances", sha256="")
 
 
-def found(folder, count=30):
+def annotated(folder, count=30):
     images = drawn(folder, count)
     return images, *annotate(folder, images, TEMPLATE)
 
 
-def test_scenes_bring_their_own_descriptions(folder):
-    images, annotations, dropped = found(folder)
+def test_instances_of_scenes_have_their_own_descriptions(folder):
+    images, annotations, dropped = annotated(folder)
     assert len(dropped) == 0
     assert set(annotations["image_id"]) == set(images["image_id"])
     assert annotations["description"].str.match("a (small|large) ").all()
@@ -204,61 +205,67 @@ def test_categories_get_an_article_and_crowds_are_left_out(folder):
         content["annotations"][1]["segmentation"] = {"size": [1, 1], "counts": "0"}
 
     edit(folder, "instances", change)
-    _, annotations, dropped = found(folder)
+    _, annotations, dropped = annotated(folder)
     assert set(annotations["description"]) == {"an umbrella"}
     assert sorted(dropped["reason"]) == ["crowd region", "malformed mask"]
 
 
-def test_damaged_images_are_named_left_out_and_counted(folder):
+def test_damaged_images_are_left_out_with_their_reason(folder):
     images = drawn(folder, 30)
-    cut, gone, other = (folder.root / "scenes" / name for name in images["file_name"][:3])
-    cut.write_bytes(cut.read_bytes()[:300])
-    gone.unlink()
-    Image.new("RGB", (5, 5)).save(other)
+    truncated, missing, resized = (
+        folder.root / "scenes" / name for name in images["file_name"][:3]
+    )
+    truncated.write_bytes(truncated.read_bytes()[:300])
+    missing.unlink()
+    Image.new("RGB", (5, 5)).save(resized)
     annotations, dropped = annotate(folder, images, TEMPLATE)
     reasons = dropped.set_index("file_name")["reason"]
-    assert reasons[cut.name].startswith("damaged image") and str(cut) in reasons[cut.name]
-    assert reasons[gone.name].startswith("damaged image")
-    assert reasons[other.name].startswith("size differs")
-    left = set(images["image_id"][:3])
-    assert not left & set(annotations["image_id"])
+    assert reasons[truncated.name].startswith("damaged image")
+    assert str(truncated) in reasons[truncated.name]
+    assert reasons[missing.name].startswith("damaged image")
+    assert reasons[resized.name].startswith("size differs")
+    damaged_ids = set(images["image_id"][:3])
+    assert not damaged_ids & set(annotations["image_id"])
     samples, _, all_dropped = make(images, annotations, dropped, 20)
-    assert not left & set(samples["image_id"])
+    assert not damaged_ids & set(samples["image_id"])
     assert len(all_dropped) == 3
-    with pytest.raises(ValueError, match="27 of 30 drawn") as error:
+    with pytest.raises(UserError, match="27 of 30 drawn") as error:
         make(images, annotations, dropped, 28)
     assert "1 size differs" in str(error.value)
 
 
-def make(images, annotations, dropped, count, least=0.85, per_image=None, order="annotation"):
-    keep = {"impact": None, "train": 1, "validation": 1, "test": 1, **(per_image or {})}
+def make(images, annotations, dropped, count, objects_per_image=None, order="annotation"):
+    limits = {"impact": None, "train": 1, "validation": 1, "test": 1, **(objects_per_image or {})}
     sizes = split_sizes(count, PAPER)
-    by = dict.fromkeys(PAPER, "instances")
-    return make_samples(images, annotations, dropped, sizes, by, least, keep, order, seed=0)
+    annotators = dict.fromkeys(PAPER, "instances")
+    return make_samples(
+        images, annotations, dropped, sizes, annotators, 0.85, limits, order, seed=0
+    )
 
 
-def test_splits_share_no_image_and_keep_the_order_of_the_draw(folder):
-    samples, objects, _ = make(*found(folder), 30)
+def test_splits_share_no_image_and_follow_the_order_of_the_draw(folder):
+    samples, objects, _ = make(*annotated(folder), 30)
     assert samples["image_id"].is_unique
     assert samples["split"].value_counts().to_dict() == split_sizes(30, PAPER)
-    assert samples["image_id"].tolist() == found(folder)[0]["image_id"].tolist()
+    assert samples["image_id"].tolist() == annotated(folder)[0]["image_id"].tolist()
     assert objects["object_id"].tolist() == list(range(len(objects)))
-    many = objects.groupby("sample_id").size()
-    first = samples["split"] == "impact"
-    assert (many[~first.to_numpy()] == 1).all() and many[first.to_numpy()].max() > 1
+    object_counts = objects.groupby("sample_id").size()
+    is_impact = (samples["split"] == "impact").to_numpy()
+    assert (object_counts[~is_impact] == 1).all() and object_counts[is_impact].max() > 1
 
 
-def test_unsure_and_empty_masks_are_counted(folder):
-    images, annotations, dropped = found(folder)
+def test_masks_with_low_confidence_and_empty_masks_are_left_out(folder):
+    images, annotations, dropped = annotated(folder)
     annotations.loc[0, "confidence"] = 0.84
     size = images.set_index("image_id").loc[annotations["image_id"][1], ["height", "width"]]
     annotations.loc[1, "mask"] = encode(np.zeros(size.to_numpy(), bool))
-    _, _, lost = make(images, annotations, dropped, 20)
-    assert sorted(set(lost["reason"])) == ["confidence below 0.85", "empty mask", "no key object"]
+    _, _, all_dropped = make(images, annotations, dropped, 20)
+    reasons = sorted(set(all_dropped["reason"]))
+    assert reasons == ["confidence below 0.85", "empty mask", "no key object"]
 
 
-def test_the_largest_object_comes_first(folder):
-    images, annotations, dropped = found(folder)
+def test_by_area_the_largest_object_is_chosen(folder):
+    images, annotations, dropped = annotated(folder)
     samples, objects, _ = make(images, annotations, dropped, 30, order="area")
     samples = samples.set_index("sample_id")
     sizes = images.set_index("image_id")
@@ -266,19 +273,19 @@ def test_the_largest_object_comes_first(folder):
         image = samples.loc[item.sample_id, "image_id"]
         if samples.loc[item.sample_id, "split"] == "test":
             shape = sizes.loc[image, ["height", "width"]]
-            mine = annotations[annotations["image_id"] == image]["mask"]
-            assert decode(item.mask, *shape).sum() == max(decode(m, *shape).sum() for m in mine)
+            masks = annotations[annotations["image_id"] == image]["mask"]
+            assert decode(item.mask, *shape).sum() == max(decode(m, *shape).sum() for m in masks)
 
 
 def test_a_random_choice_does_not_depend_on_other_images(folder):
-    images, annotations, dropped = found(folder)
-    per_image = {"impact": 1}
-    _, one, _ = make(images, annotations, dropped, 30, order="random", per_image=per_image)
-    _, two, _ = make(images, annotations, dropped, 20, order="random", per_image=per_image)
-    assert one["mask"].tolist()[:20] == two["mask"].tolist()
+    images, annotations, dropped = annotated(folder)
+    options = {"order": "random", "objects_per_image": {"impact": 1}}
+    _, objects_of_30, _ = make(images, annotations, dropped, 30, **options)
+    _, objects_of_20, _ = make(images, annotations, dropped, 20, **options)
+    assert objects_of_30["mask"].tolist()[:20] == objects_of_20["mask"].tolist()
 
 
-def test_real_photographs():
+def test_photographs_are_annotated_by_their_instances():
     root = os.environ.get("HEADIMPACT_COCO")
     if not root:
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")

@@ -1,4 +1,4 @@
-"""Figures 2, 4 and 5: what is drawn from given scores and masks."""
+"""Figures 2, 4 and 5, drawn from given scores and masks."""
 
 import itertools
 import subprocess
@@ -19,7 +19,7 @@ def head_scores(matrix):
     return pd.DataFrame({"layer": layer, "head": head, "value": np.ravel(matrix)})
 
 
-# layers' means 0.2 and 0.5, heads' 0.3, 0.3 and 0.45
+# In the first, the layers have the means 0.2 and 0.5, the heads 0.3, 0.3 and 0.45.
 SCORES = {
     "first": head_scores([[0.1, 0.2, 0.3], [0.5, 0.4, 0.6]]),
     "second": head_scores([[0.2, 0.2], [0.2, 0.2], [0.2, 0.8]]),
@@ -52,23 +52,23 @@ def draw2(coverage, share=0.5, rectangles=None, tiles=((0, 4),)):
 
 def test_tokens_of_the_mask_are_highlighted():
     left, middle, right = draw2([0.0, 0.4, 0.5, 1.0]).axes
-    # four tokens of 4 x 2 pixels; the lower two reach a share of 0.5
+    # There are four tokens of 4 x 2 pixels; the lower two reach a share of 0.5.
     assert corners(right) == [[(0, 0), (4, 0)], [(0, 2), (4, 2)]]
     assert not left.collections and not middle.collections
 
 
-def test_no_share_means_any_coverage():
+def test_with_a_share_of_0_any_coverage_is_highlighted():
     assert corners(draw2([0.0, 0.01, 0.0, 1.0], share=0).axes[2])[1] == [(4, 0), (4, 2)]
 
 
 def test_all_panels_show_the_same_part_of_the_image():
-    # pixel edges at whole numbers, as in the rectangles; tokens of padding may lie outside
+    # Pixels begin at whole numbers, as in the rectangles. Tokens of padding may lie outside.
     axes = draw2([0.0, 0.4, 0.5, 1.0], rectangles=grid(8, 4, 2, 2) * 1.5).axes
     views = {(*ax.get_xlim(), *ax.get_ylim()) for ax in axes}
     assert views == {(0, 8, 4, 0)}
 
 
-def test_the_untiled_image_beside_its_tiles_has_a_panel_of_its_own():
+def test_the_untiled_image_has_its_own_panel():
     left, right = [[0, 0, 4, 4]], [[4, 0, 8, 4]]
     rectangles = np.concatenate([left, right, grid(8, 4, 2, 2)])
     axes = draw2([0, 1, 0, 0, 0, 1], 0.5, rectangles, [(0, 1), (1, 2), (2, 6)]).axes
@@ -88,7 +88,7 @@ def test_heat_maps_share_one_scale_from_zero():
     assert [ax.get_title() for ax in panels] == ["first", "second"]
 
 
-def test_means_are_named_by_the_score():
+def test_axes_of_means_are_labelled_with_the_score():
     axes = figures.figure5(SCORES, "A score").axes
     assert [ax.get_ylabel() for ax in axes] == ["mean A score", "", "mean A score", ""]
 
@@ -101,12 +101,12 @@ def test_the_order_of_the_rows_does_not_matter():
 
 
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
-def test_width_follows_the_models(draw):
+def test_the_figure_is_wider_for_more_models(draw):
     three_models = {**SCORES, "third": SCORES["first"]}
     assert draw(three_models).get_figwidth() > draw(SCORES).get_figwidth()
 
 
-def test_ticks_of_many_heads_do_not_run_into_each_other():
+def test_tick_labels_of_many_heads_do_not_overlap():
     figure = figures.figure4({title: head_scores(np.eye(24, 32)) for title in "abc"})
     figure.draw_without_rendering()
     for ax in figure.axes[:3]:
@@ -117,19 +117,19 @@ def test_ticks_of_many_heads_do_not_run_into_each_other():
         assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
-def test_means_errors_and_regression_by_hand():
+def test_means_errors_and_regression_match_a_calculation_by_hand():
     figure = figures.figure5({"first": SCORES["first"]})
     layers, heads = figure.axes
     mean, regression = layers.get_lines()
     assert mean.get_ydata() == pytest.approx([0.2, 0.5])
-    assert regression.get_ydata() == pytest.approx([0.2, 0.5])  # two points: through both
-    # each layer's heads lie 0.1 apart: s = 0.1, over three heads 0.1 / sqrt(3)
+    assert regression.get_ydata() == pytest.approx([0.2, 0.5])  # a line through both points
+    # The heads of a layer differ by 0.1: s = 0.1, over three heads 0.1 / sqrt(3)
     area = layers.collections[0].get_paths()[0].vertices
     error = 0.1 / np.sqrt(3)
     assert [area[:, 1].min(), area[:, 1].max()] == pytest.approx([0.2 - error, 0.5 + error])
     mean, regression = heads.get_lines()
     assert mean.get_ydata() == pytest.approx([0.3, 0.3, 0.45])
-    # slope (-1 * 0.3 + 0 * 0.3 + 1 * 0.45) / 2 = 0.075 about the mean 0.35
+    # The slope is (-1 * 0.3 + 0 * 0.3 + 1 * 0.45) / 2 = 0.075 around the mean 0.35.
     assert regression.get_ydata() == pytest.approx([0.275, 0.35, 0.425])
     assert (mean.get_linestyle(), mean.get_marker()) == ("-", "o")
     assert regression.get_linestyle() == "--"
@@ -138,12 +138,12 @@ def test_means_errors_and_regression_by_hand():
 
 @pytest.mark.filterwarnings("ignore:Degrees of freedom", "ignore:invalid value")
 def test_a_model_of_one_layer_has_no_regression_over_layers():
-    layers, heads = figures.figure5({"one": head_scores([[0.1, 0.2]])}).axes
+    layers, heads = figures.figure5({"first": head_scores([[0.1, 0.2]])}).axes
     assert [len(layers.get_lines()), len(heads.get_lines())] == [1, 2]
 
 
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
-def test_saved_twice_the_bytes_are_the_same(tmp_path, draw):
+def test_a_figure_is_saved_with_the_same_bytes_each_time(tmp_path, draw):
     names = ["first.svg", "second.svg", "first.png", "second.png"]
     paths = [tmp_path / name for name in names]
     figures.save(draw(SCORES), paths[::2])
@@ -155,7 +155,7 @@ def test_saved_twice_the_bytes_are_the_same(tmp_path, draw):
     assert Image.open(paths[2]).width == pytest.approx(200 * width, abs=1)
 
 
-def test_neither_torch_nor_transformers_is_imported():
+def test_reports_do_not_import_torch_or_transformers():
     code = (
         "import sys; from headimpact.report import figures, paper, table4, tables\n"
         "from headimpact import statistics\n"

@@ -1,3 +1,5 @@
+"""Masks as COCO RLE: encoding, decoding, and malformed segmentations."""
+
 import contextlib
 
 import numpy as np
@@ -7,24 +9,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headimpact.dataset.masks import decode, encode, from_segmentation
+from headimpact.guards import UserError
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 
 
 @given(MASKS)
-def test_there_and_back(mask):
+def test_decoding_an_encoded_mask_gives_the_mask(mask):
     assert (decode(encode(mask), *mask.shape) == mask).all()
 
 
 @given(st.text(max_size=30), st.integers(1, 20), st.integers(1, 20))
-def test_any_text_is_a_mask_of_that_size_or_refused(counts, height, width):
-    with contextlib.suppress(ValueError):
+def test_any_text_is_decoded_to_the_right_size_or_refused(counts, height, width):
+    with contextlib.suppress(UserError):
         assert decode(counts, height, width).shape == (height, width)
 
 
 @given(MASKS)
-def test_another_size_is_refused(mask):
-    with pytest.raises(ValueError, match="does not fill"):
+def test_a_mask_of_another_size_is_refused(mask):
+    with pytest.raises(UserError, match="does not fill"):
         decode(encode(mask), mask.shape[0], mask.shape[1] + 1)
 
 
@@ -58,8 +61,8 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_odd_segmentations_are_refused(segmentation):
-    with contextlib.suppress(ValueError):
+def test_an_arbitrary_segmentation_is_read_or_refused(segmentation):
+    with contextlib.suppress(UserError):
         from_segmentation(segmentation, 5, 7)
 
 
@@ -70,23 +73,23 @@ def test_odd_segmentations_are_refused(segmentation):
         {"size": [5, 7], "counts": [35.0]},
         {"size": [5, 7]},
         *([[value] * 6] for value in ("1", None, {}, True, float("nan"), 10**400)),
-        # these ended the process or took all of its memory
+        # pycocotools crashed at these or used up all memory.
         *([[0, 0, far, 0, far, far]] for far in (1e8, -1e18, float("inf"))),
     ],
     ids=str,
 )
-def test_runs_and_corners_that_are_no_numbers_or_far_away_are_refused(segmentation):
-    with pytest.raises(ValueError):
+def test_runs_and_coordinates_must_be_numbers_close_to_the_image(segmentation):
+    with pytest.raises(UserError):
         from_segmentation(segmentation, 5, 7)
 
 
 @pytest.mark.parametrize("counts", ["S1P", "\x131", "S1\n"])
-def test_counts_that_a_lenient_reader_would_take_are_refused(counts):
+def test_malformed_counts_that_pycocotools_accepts_are_refused(counts):
     assert not decode("S1", 5, 7).any()
-    with pytest.raises(ValueError, match="RLE"):
+    with pytest.raises(UserError, match="RLE"):
         decode(counts, 5, 7)
 
 
-def test_a_polygon_has_whole_pairs():
-    with pytest.raises(ValueError, match="pairs"):
+def test_a_polygon_with_an_odd_number_of_coordinates_is_refused():
+    with pytest.raises(UserError, match="polygon"):
         from_segmentation([[0, 0, 5, 0, 5, 5, 1]], 5, 7)

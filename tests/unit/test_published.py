@@ -1,4 +1,4 @@
-"""The paper's tables as printed: whether they agree with each other, and how they are read."""
+"""The published tables: whether they are consistent, and how they are read."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -28,27 +28,29 @@ def rounds_to(value, text):
     return low <= value <= high
 
 
-def models_that_explain(tests, column):
-    """The models whose degrees of freedom explain a printed column of Table 2.
+def matching_models(tests, column):
+    """The models whose degrees of freedom fit the statistic and p-value of a column of Table 2.
 
-    A statistic stands for all that round to it, so that its tail is an interval as well.
+    The printed statistic is rounded, so its tail probability is an interval as well.
     """
     groups = {"layers": "layers", "heads": "attention_heads"}[column.rsplit(" ", 1)[1]]
-    least, most = printed_interval(tests.loc["statistic", column])
+    smallest, largest = printed_interval(tests.loc["statistic", column])
     low, high = printed_interval(tests.loc["p_value", column])
     freedom = {model: int(count) - 1 for model, count in MODELS[groups].items()}
     return [
-        m for m, df in freedom.items() if chi2.sf(most, df) <= high and chi2.sf(least, df) >= low
+        m
+        for m, df in freedom.items()
+        if chi2.sf(largest, df) <= high and chi2.sf(smallest, df) >= low
     ]
 
 
-def test_the_papers_table2_is_permuted():
-    """The degrees of freedom behind each printed p-value name the model that it belongs to."""
+def test_the_columns_of_the_papers_table2_are_permuted():
+    """The degrees of freedom that fit a printed p-value show which model it belongs to."""
     tests = read(PRINTED, "table2").set_index("quantity")
     model_behind = {}
     for heading in MODELS.index:
         by_layers, by_heads = (
-            models_that_explain(tests, f"{heading} {x}") for x in ("layers", "heads")
+            matching_models(tests, f"{heading} {x}") for x in ("layers", "heads")
         )
         assert len(by_layers) == 1 and by_heads == by_layers
         model_behind[heading] = by_layers[0]
@@ -65,7 +67,7 @@ def test_the_papers_table2_is_permuted():
 
 
 @pytest.mark.parametrize("model", MODELS.index)
-def test_the_papers_parameter_counts_agree(model):
+def test_the_published_parameter_counts_are_consistent(model):
     counts = read(PRINTED, "table5").set_index("model").loc[model]
     total, trainable = (printed_interval(counts[x])[0] for x in ("total", "trainable"))
     assert rounds_to(100 * trainable / total, counts["trainable_percent"])
@@ -73,16 +75,16 @@ def test_the_papers_parameter_counts_agree(model):
 
 
 @pytest.mark.parametrize("model", MODELS.index)
-def test_the_papers_layers_are_layers_of_the_model(model, in_repository):
+def test_the_published_layers_exist_in_the_model(model, in_repository):
     top, bottom, random = (
         published_layers(model, f"{kind}-4") for kind in ("top", "bottom", "random")
     )
-    # random-4 takes neither top nor bottom layers (section 5.3)
+    # random-4 has neither top nor bottom layers (section 5.3).
     assert len({*top, *bottom, *random}) == 12
     assert {*top, *bottom, *random} <= set(range(int(MODELS.loc[model, "layers"])))
 
 
-def test_the_tables_are_of_the_same_models_and_setups():
+def test_the_published_tables_have_the_same_models_and_setups():
     for name in ("table3", "table4", "table5"):
         assert list(read(PRINTED, name)["model"].unique()) == list(MODELS.index)
     setups = list(read(PRINTED, "table4").columns[2::2])
@@ -110,12 +112,12 @@ def test_cells_are_read_as_printed():
         ("1,024.5", (1024.45, 1024.55)),
     ],
 )
-def test_a_printed_number_stands_for_all_that_round_to_it(text, interval):
+def test_the_interval_of_a_printed_number_is_what_rounds_to_it(text, interval):
     assert printed_interval(text) == interval
 
 
 @pytest.mark.parametrize("text", ["", "nan", "0.94 ± 0.01", "3.03B", "1,00", ".5", "1e", "0x1"])
-def test_text_that_is_no_printed_number_is_refused(text):
+def test_text_that_is_not_a_printed_number_is_refused(text):
     with pytest.raises(UserError) as error:
         printed_interval(text)
     assert repr(text) in str(error.value)
@@ -125,10 +127,10 @@ def test_text_that_is_no_printed_number_is_refused(text):
 def test_a_number_lies_in_the_interval_of_its_print(value, digits, form):
     text = f"{value:.{digits}{form}}".replace("e+", "e")
     low, high = printed_interval(text)
-    # the bounds are rounded to floats
+    # The bounds are rounded to floats.
     slack = 1e-12 * (abs(value) + 1e-300)
     assert low - slack <= value <= high + slack
-    # one more unit of the last digit is too far
+    # The interval is one unit of the last digit wide.
     exponent = int(text.partition("e")[2] or 0)
     unit = Fraction(10) ** (exponent - digits)
     assert high - low == pytest.approx(float(unit), rel=1e-4, abs=4 * slack)
@@ -139,7 +141,7 @@ def test_published_layers_are_those_of_table3(in_repository):
 
 
 @pytest.mark.parametrize(("model", "setup"), [("SmolVLM", "full"), ("Ours", "top-4")])
-def test_layers_that_the_paper_does_not_print_are_refused(model, setup, in_repository):
+def test_layers_that_are_not_published_are_refused(model, setup, in_repository):
     with pytest.raises(UserError, match=rf"^resources/published/table3\.csv: .*{model}, {setup}"):
         published_layers(model, setup)
 
@@ -155,7 +157,7 @@ def test_published_layers_are_sorted(tmp_path, monkeypatch):
 
 
 TABLE1 = "model,parameters,layers,attention_heads\n"
-# name of the table, its content, and the place that the error names
+# {case: (name of the table, its content, text that the error contains)}
 MALFORMED = {
     "columns of another table": ("table1", "model,layers\nM,3\n", "parameters, "),
     "one heading of a pair": ("table2", "quantity,M layers,N heads\np,1,1\n", "M heads"),
@@ -173,7 +175,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_table_is_named_with_the_place(case, tmp_path):
+def test_a_malformed_table_is_reported_with_its_row(case, tmp_path):
     name, content, place = MALFORMED[case]
     path = tmp_path / f"{name}.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -181,10 +183,10 @@ def test_a_malformed_table_is_named_with_the_place(case, tmp_path):
         read(tmp_path, name)
     message = str(error.value)
     assert message.startswith(f"{path}: ") and place in message and "\n" not in message
-    assert "resources/published" in message  # where an intact one is
+    assert "resources/published" in message  # the folder of the original
 
 
-def test_a_missing_table_is_named(tmp_path):
+def test_a_missing_table_is_reported(tmp_path):
     with pytest.raises(UserError) as error:
         read(tmp_path, "table4")
     assert str(error.value).startswith(f"{tmp_path / 'table4.csv'}: missing")

@@ -1,4 +1,4 @@
-"""The authors' layout: what it holds, its oddities, and that ours is read as theirs."""
+"""The layout of the authors' release: reading it, incomplete entries, and writing it."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def rectangle(k):
 
 @pytest.fixture
 def published(tmp_path):
-    """A release with the oddities of the real one: no box at all, boxes without any mask."""
+    """A release in which, as in the real one, an image has no box and another has no mask."""
     samples = [
         make_sample(0, 3),
         make_sample(1, 0),
@@ -77,7 +77,7 @@ def table_of_images(folder):
     return Release(folder).samples().assign(**sizes)
 
 
-def test_samples_and_objects_are_those_of_the_file(published):
+def test_samples_and_objects_are_read_from_the_file(published):
     release = Release(published[0])
     release.check()
     samples = release.samples()
@@ -95,7 +95,7 @@ def rewrite(root, samples):
     (root / "dataset_masks.json").write_text(json.dumps(samples))
 
 
-def test_ids_count_from_0_and_numbers_may_be_whole(published):
+def test_ids_may_be_0_and_coordinates_may_be_whole_numbers(published):
     root, samples = published
     samples[0]["image_id"] = samples[0]["annotation_id"] = 0
     samples[0]["grounding"]["bboxes"][0] = [1, 2, 20, 10]
@@ -104,7 +104,7 @@ def test_ids_count_from_0_and_numbers_may_be_whole(published):
     assert Release(root).objects().loc[0, ["image_id", "x0", "y1"]].tolist() == [0, 1, 10]
 
 
-def test_oddities_are_left_out_and_counted_and_nothing_is_filtered(published, photographs):
+def test_incomplete_entries_are_left_out_and_nothing_is_filtered(published, photographs):
     annotations, dropped = annotate(photographs, table_of_images(published[0]), published[0])
     assert dropped["reason"].value_counts().to_dict() == {"box without a mask": 4, "no box": 1}
     assert dropped["image_id"].tolist() == [101] + [102] * 4
@@ -131,7 +131,7 @@ MASK, SCORE = "e2o0m0.npz", 0.9
         ([[MASK, "e2o0m1.npz"]], [[SCORE, 0.8]], True),
     ],
 )
-def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks, scores, has_mask):
+def test_every_form_of_a_missing_mask_is_read_as_missing(published, masks, scores, has_mask):
     root, samples = published
     samples[2]["grounding"]["masks_file_name"] = masks
     samples[2]["grounding"]["masks_scores"] = scores
@@ -147,7 +147,7 @@ def test_a_missing_mask_is_missing_however_the_file_says_so(published, masks, sc
 @pytest.mark.parametrize(
     "change", [lambda part: part.clear(), lambda part: part.update(dict.fromkeys(part))]
 )
-def test_an_image_without_a_box_may_lack_all_of_its_grounding(published, photographs, change):
+def test_an_image_without_a_box_may_have_an_empty_grounding(published, photographs, change):
     root, samples = published
     change(samples[1]["grounding"])
     for key in ("masks_scores", "masks_file_name"):
@@ -177,7 +177,7 @@ def test_a_damaged_photograph_is_left_out(published, photographs):
     ]
 
 
-def spoiled(content, name):
+def with_content(content, name):
     def change(path):
         path.write_bytes(content(path.read_bytes()))
 
@@ -185,8 +185,8 @@ def spoiled(content, name):
     return change
 
 
-def beyond(path):
-    """Indices that lie outside the matrix, which scipy does not check when it reads."""
+def indices_outside(path):
+    """Indices that lie outside the matrix, which scipy does not check when it loads the file."""
     matrix = scipy.sparse.csr_matrix(rectangle(0))
     indices = matrix.indices.copy()
     indices[-1] = 10**6
@@ -194,43 +194,43 @@ def beyond(path):
     np.savez(path, format=b"csr", shape=np.array(matrix.shape), **arrays)
 
 
-def wide(path):
-    """A small file of a matrix that fits no memory."""
+def huge_shape(path):
+    """A small file with a matrix that does not fit into memory."""
     arrays = {"data": np.ones(1), "indices": np.zeros(1, int), "indptr": np.array([0, 1])}
     np.savez(path, format=b"csr", shape=np.array([1, 1 << 50]), **arrays)
 
 
-def coordinates(path):
+def coordinate_format(path):
     scipy.sparse.save_npz(path, scipy.sparse.coo_matrix(rectangle(0)))
 
 
-def pickled(path):
+def pickled_shape(path):
     np.savez(path, format=b"csr", shape=np.array([{"a": 1}], dtype=object), data=np.ones(1))
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
-        spoiled(lambda content: content[:200], "truncated"),
-        spoiled(lambda content: b"", "empty"),
-        spoiled(lambda content: b"<html>not found</html>", "another file"),
-        beyond,
-        wide,
-        coordinates,
-        pickled,
+        with_content(lambda content: content[:200], "truncated"),
+        with_content(lambda content: b"", "empty"),
+        with_content(lambda content: b"<html>not found</html>", "another file"),
+        indices_outside,
+        huge_shape,
+        coordinate_format,
+        pickled_shape,
         Path.unlink,
     ],
 )
-def test_a_damaged_mask_is_named(published, photographs, spoil):
+def test_a_damaged_mask_is_reported_with_its_file(published, photographs, damage):
     path = published[0] / "masks/e0o1m0.npz"
-    spoil(path)
+    damage(path)
     with pytest.raises(UserError) as error:
         annotate(photographs, table_of_images(published[0]), published[0])
     assert str(error.value).startswith(f"{path}: ")
 
 
 def test_no_flipped_byte_alters_a_mask_unnoticed(published):
-    """Some bytes, such as the time of modification, do not count."""
+    """Some bytes, such as the time of modification, do not matter."""
     path = published[0] / "masks/e0o1m0.npz"
     content = path.read_bytes()
     for i in range(0, len(content), 3):
@@ -299,7 +299,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "change"), FAULTS)
-def test_a_sample_of_another_form_is_named_with_its_fault(published, fault, change):
+def test_a_malformed_sample_is_reported_with_its_number_and_key(published, fault, change):
     root, samples = published
     changed = copy.deepcopy(samples)
     change(changed)
@@ -311,7 +311,7 @@ def test_a_sample_of_another_form_is_named_with_its_fault(published, fault, chan
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b"[1]", b"\xff\xfe", b"[" * 100000])
-def test_a_file_that_is_no_list_of_samples_is_named(published, content):
+def test_a_file_without_a_list_of_samples_is_refused(published, content):
     file = published[0] / "dataset_masks.json"
     file.unlink()
     if content is not None:
@@ -336,7 +336,7 @@ def form(value):
     return type(value).__name__
 
 
-def test_what_is_written_is_read_back(tmp_path, photographs):
+def test_a_written_release_is_read_back(tmp_path, photographs):
     images = pd.DataFrame(
         {"image_id": [5, 6], "file_name": ["a.jpg", "b.jpg"], "width": WIDTH, "height": HEIGHT}
         | {"caption_id": [50, 60], "caption": ["One", "Two"], "annotator": "florence2_sam2"}
@@ -389,7 +389,7 @@ def test_every_sample_and_mask_of_the_real_release_is_read():
         assert mask.dtype == bool and mask.ndim == 2
 
 
-def test_ours_has_the_form_of_the_real_release(tmp_path):
+def test_a_written_release_has_the_form_of_the_real_one(tmp_path):
     root, coco = real_release(), os.environ.get("HEADIMPACT_COCO")
     if not coco:
         pytest.skip("HEADIMPACT_COCO names no folder of photographs in COCO's layout")
@@ -402,7 +402,7 @@ def test_ours_has_the_form_of_the_real_release(tmp_path):
     ours = json.loads((tmp_path / "ours/dataset_masks.json").read_text())
     theirs = json.loads((root / "dataset_masks.json").read_text())
     assert form(ours) == form(theirs)
-    # of a release without oddities all but the files' numbers comes back to the last digit
+    # Without incomplete entries, everything but the names of the files is written exactly.
     grounding_of = {sample["image_id"]: sample["grounding"] for sample in theirs}
     for sample in ours:
         grounding, expected = sample["grounding"], grounding_of[sample["image_id"]]

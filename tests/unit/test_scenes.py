@@ -1,3 +1,5 @@
+"""Synthetic scenes: reproducible, in COCO's layout, with masks that fit the image."""
+
 import hashlib
 import json
 
@@ -35,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes(written, tmp_path):
     assert content(tmp_path / "other") != content(written)
 
 
-def test_cocos_own_layout(written):
+def test_annotations_are_in_the_layout_of_coco(written):
     captions, instances = read(written, "captions"), read(written, "instances")
     assert len(captions["images"]) == 40 and len(captions["annotations"]) == 200
     sizes = {(image["width"], image["height"]) for image in captions["images"]}
@@ -47,8 +49,8 @@ def test_cocos_own_layout(written):
         assert entry["description"].split()[-1] == names[entry["category_id"]]
 
 
-def test_masks_are_what_is_seen(written):
-    """Inside its mask an object has its colour, but for the noise of its edge."""
+def test_the_pixels_of_a_mask_have_the_colour_of_its_object(written):
+    """The median ignores the mixed colours at the edge."""
     images = {image["id"]: image for image in read(written, "captions")["images"]}
     for entry in read(written, "instances")["annotations"]:
         image = images[entry["image_id"]]
@@ -59,19 +61,19 @@ def test_masks_are_what_is_seen(written):
         assert np.abs(np.median(pixels[mask], axis=0) - colour).max() < 45
 
 
-def test_objects_may_overlap_and_stay_visible():
+def test_objects_overlap_and_stay_visible():
     rng, overlaps = np.random.default_rng(0), 0
     for _ in range(60):
         scene = scenes.draw(rng, 72, 108, scenes.Look(loose=1.0))
         total = np.sum([item.mask for item in scene.objects], axis=0)
         assert total.max() == 1
-        whole = {
+        full_areas = {
             (item.shape, item.size): max(
                 (scenes.sprite(item.shape, r) > 0.5).sum() for r in scenes.RADII[item.size]
             )
             for item in scene.objects
         }
-        least = min(i.mask.sum() / whole[i.shape, i.size] for i in scene.objects)
-        assert least > 0.35  # what VISIBLE leaves of the smaller radius
-        overlaps += least < 0.75
+        smallest = min(i.mask.sum() / full_areas[i.shape, i.size] for i in scene.objects)
+        assert smallest > 0.35  # VISIBLE times the ratio of the areas of the two radii
+        overlaps += smallest < 0.75
     assert overlaps > 5

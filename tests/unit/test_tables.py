@@ -1,3 +1,5 @@
+"""Tables 1 to 5 of the paper, from small tables whose results are known."""
+
 import math
 
 import numpy as np
@@ -20,7 +22,7 @@ METRICS = load_metrics(
 
 
 def items(losses, chosen, answers="ABCD", probabilities=(0.4, 0.2, 0.1, 0.1)):
-    """A test item an entry, each of two tokens; the chosen label has the largest probability."""
+    """Test items of two tokens with these losses; the chosen label has the largest probability."""
     table = pd.DataFrame(
         {
             "sample_id": range(len(losses)),
@@ -53,33 +55,33 @@ def row(table, metric):
     return table[table["metric"] == metric].iloc[0]
 
 
-def test_values_and_errors_by_hand():
+def test_values_and_errors_match_a_calculation_by_hand():
     table = table4(RUNS)
     assert list(table["metric"]) == ["Accuracy", "AnsProb", "Perplexity"]
     accuracy = row(table, "Accuracy")
-    # three of four right: sqrt(0.25) / sqrt(4)
+    # Three of four are right: sqrt(0.25) / sqrt(4)
     assert accuracy["original"] == 0.75
     assert accuracy["original_error"] == pytest.approx(0.25)
-    # losses a token 1, 1, 2, 2: mean 1.5, s = 0.5774
+    # The losses per token are 1, 1, 2, 2: mean 1.5, s = 0.5774
     perplexity = row(table, "Perplexity")
     assert perplexity["original"] == pytest.approx(np.exp(1.5))
     assert perplexity["original_error"] == pytest.approx(np.exp(1.5) * np.sqrt(1 / 3) / 2)
 
 
-def test_draws_are_averaged_and_their_spread_counts():
+def test_draws_are_averaged_and_their_spread_adds_to_the_error():
     table = table4(RUNS)
-    # perplexities e and e^2; no spread over items, so that only the draws' counts
-    perplexity, both = row(table, "Perplexity"), np.exp([1.0, 2.0])
-    assert perplexity["random-4"] == pytest.approx(both.mean())
-    assert perplexity["random-4_error"] == pytest.approx(both.std(ddof=1) / np.sqrt(2))
-    # accuracies 1 and 1/4; items' means 1, 1/2, 1/2, 1/2
+    # The perplexities are e and e^2. Without a spread over items, only that of the draws remains.
+    perplexity, values = row(table, "Perplexity"), np.exp([1.0, 2.0])
+    assert perplexity["random-4"] == pytest.approx(values.mean())
+    assert perplexity["random-4_error"] == pytest.approx(values.std(ddof=1) / np.sqrt(2))
+    # The accuracies are 1 and 1/4, and the means of the items 1, 1/2, 1/2, 1/2.
     accuracy = row(table, "Accuracy")
-    items = np.std([1, 0.5, 0.5, 0.5], ddof=1) / 2
+    items_error = np.std([1, 0.5, 0.5, 0.5], ddof=1) / 2
     assert accuracy["random-4"] == pytest.approx(0.625)
-    assert accuracy["random-4_error"] == pytest.approx(np.hypot(items, 0.75 / 2))
+    assert accuracy["random-4_error"] == pytest.approx(np.hypot(items_error, 0.75 / 2))
 
 
-def test_a_variant_stands_in_the_draws_and_not_in_table_4():
+def test_a_variant_is_listed_among_the_draws_but_not_in_table_4():
     runs = {**RUNS, ("random-4", "fast", 0): RUNS["original", "default", 0]}
     pd.testing.assert_frame_equal(table4(runs), table4(RUNS))
     draws = table4_draws({"M": runs}, METRICS)
@@ -88,17 +90,17 @@ def test_a_variant_stands_in_the_draws_and_not_in_table_4():
 
 def test_runs_of_other_items_are_refused():
     changed = RUNS["original", "default", 0].assign(object_id=range(1, 5))
-    with pytest.raises(UserError, match="other items"):
+    with pytest.raises(UserError, match=r"^M: "):
         table4({**RUNS, ("full", "default", 0): changed})
 
 
 def test_the_order_of_items_does_not_matter():
-    turned = {run: table.iloc[::-1] for run, table in RUNS.items()}
-    pd.testing.assert_frame_equal(table4(RUNS), table4(turned))
+    reversed_runs = {run: table.iloc[::-1] for run, table in RUNS.items()}
+    pd.testing.assert_frame_equal(table4(RUNS), table4(reversed_runs))
 
 
 def test_draws_are_matched_by_object():
-    # both draws get items 0 and 1 right, 2 and 3 wrong: s = 0.5774, over 4 items
+    # In both draws, items 0 and 1 are right and 2 and 3 wrong: s = 0.5774, over 4 items
     draws = {("random-4", "default", draw): items([2.0] * 4, "ABAA") for draw in (0, 1)}
     draws["random-4", "default", 1] = draws["random-4", "default", 1].iloc[::-1]
     error = row(table4(draws), "Accuracy")["random-4_error"]
@@ -106,14 +108,15 @@ def test_draws_are_matched_by_object():
 
 
 def test_objects_of_one_image_are_one_cluster():
-    # items 0 and 1 right, 2 and 3 wrong; two images of residual sums 1 and -1: sqrt(2 * 2) / 4
+    # Items 0 and 1 are right, 2 and 3 wrong. The residual sums of the two images are 1 and -1,
+    # which gives sqrt(2 * 2) / 4.
     runs = {("full", "default", 0): items([2.0] * 4, "ABAA").assign(sample_id=[5, 5, 6, 6])}
     draws = table4_draws({"M": runs}, METRICS)
     assert row(draws, "Accuracy")["error"] == pytest.approx(0.5)
     assert row(table4(runs), "Accuracy")["full_error"] == pytest.approx(0.5)
 
 
-def test_markdown_marks_the_largest_shift():
+def test_the_largest_shift_is_bold_in_markdown():
     text = table4_markdown(table4(RUNS), METRICS).splitlines()
     assert text[0] == "| model | metric | original | random-4 |"
     assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
@@ -122,7 +125,7 @@ def test_markdown_marks_the_largest_shift():
 
 
 def bold(**values):
-    """Which setups Table 4 prints in bold, of one row with these values."""
+    """The setups that Table 4 prints in bold in a row with these values."""
     row = {"model": "M", "metric": "Accuracy"}
     for setup, value in values.items():
         row |= {setup: value, f"{setup}_error": 0.01}
@@ -130,19 +133,19 @@ def bold(**values):
     return [setup for setup, cell in zip(values, cells, strict=True) if "**" in cell]
 
 
-def test_bold_in_markdown():
+def test_equal_shifts_are_all_bold_and_rounding_errors_are_not():
     assert bold(original=0.9, top=0.5, full=0.8) == ["top"]
-    # the paper's Table 4 prints the larger drop in bold, and a rise counts like a drop
+    # The paper prints the largest drop in bold; a rise is treated like a drop.
     assert bold(original=0.5, top=0.4, full=0.7) == ["full"]
-    # 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit
+    # 0.7 - 0.6 and 0.8 - 0.7 differ in the last bit.
     assert bold(original=0.7, top=0.6, full=0.8) == ["top", "full"]
-    # the mean of three draws of 0.1 is not 0.1 in the last bit
+    # The mean of three draws of 0.1 differs from 0.1 in the last bit.
     assert bold(original=0.1, random=np.mean([0.1] * 3)) == []
     assert bold(top=0.4, full=0.7) == []
     assert bold(original=0.5, no_error=0.7) == ["no_error"]
 
 
-def test_draws_and_labels_in_full():
+def test_every_draw_has_its_metrics_and_label_shares():
     draws = table4_draws({"M": RUNS}, METRICS)
     assert len(draws) == 9 and set(draws["items"]) == {4}
     shares = label_shares({"M": RUNS}).set_index(["setup", "draw"])
@@ -160,7 +163,7 @@ def test_table2_has_the_papers_layout():
     assert table.loc["degrees_of_freedom"].tolist() == [1, 1]
 
 
-def test_an_object_that_covers_no_token_is_listed_once_a_model():
+def test_an_object_that_covers_no_token_is_listed_for_each_model():
     tokens = pd.DataFrame({"object_id": [3, 5], "coverage": [[0.2, 0.5], [0.4, 0.0]]})
     objects = pd.DataFrame({"object_id": [3, 5], "description": ["a cat", "a dot"]})
     listed = tables.uncovered_objects({"M": tokens, "N": tokens}, objects, 0.5)
@@ -171,7 +174,7 @@ def test_an_object_that_covers_no_token_is_listed_once_a_model():
     assert shares["uncovered_share"].tolist() == [0.5, 0.0]
 
 
-def test_tables_of_counts():
+def test_tables_1_3_and_5_have_the_columns_of_the_paper():
     sizes = tables.table1({"M": {"parameters": 2209198592, "layers": 28, "heads": 12}})
     assert list(sizes.columns) == ["model", "parameters", "layers", "attention_heads"]
     assert sizes.iloc[0].tolist() == ["M", 2209198592, 28, 12]

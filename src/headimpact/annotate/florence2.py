@@ -92,8 +92,8 @@ class Grounder:
         self, text: str, size: tuple[int, int]
     ) -> list[tuple[str, tuple[float, float, float, float]]]:
         """The (phrase, box) pairs in the generated text; size: width and height of the image."""
-        # The processor rounds to whole pixels. Of an image of BINS x BINS pixels, these are the
-        # bins themselves, and nothing is lost.
+        # The processor rounds to whole pixels. With an image size of BINS x BINS,
+        # the pixels are the bins, and nothing is rounded.
         grounding = self.processor.post_process_generation(
             text, task=TASK, image_size=(BINS, BINS)
         )[TASK]

@@ -52,7 +52,7 @@ class CocoFolder:
         for kind in kinds:
             if not self._annotation_file(kind).is_file():
                 raise UserError(
-                    f"dataset.root: no file {self._annotation_file(kind)}; put it there or "
+                    f"dataset.root: no file {self._annotation_file(kind)}; add it or "
                     f"correct dataset.subset"
                 )
 
@@ -224,7 +224,7 @@ class CocoFolder:
 def within(file_name: str, folder: str | Path) -> PurePosixPath:
     """`file_name` as a path below `folder`; UserError if it leads out of it or is no file name.
 
-    A link in the folder is followed, since the folder's owner put it there.
+    Symbolic links in the folder are followed, since its owner created them.
     """
     path = PurePosixPath(file_name)
     leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(file_name).drive

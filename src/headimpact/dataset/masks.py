@@ -1,4 +1,4 @@
-"""Masks as COCO's compressed run-length encoding (RLE), kept as text."""
+"""Masks as COCO's compressed run-length encoding (RLE), stored as text."""
 
 import numpy as np
 from pycocotools import mask as coco_mask

@@ -1,4 +1,4 @@
-"""COCO val2017 from its archives: fetched, checked, and of them only what a study reads."""
+"""Downloads COCO val2017 and unpacks the files that a study reads."""
 
 import csv
 import re
@@ -11,12 +11,13 @@ from headimpact.fetch.http import fetch
 WANTED = re.compile(r"annotations/(captions|instances)_val2017\.json|val2017/\d+\.jpg")
 
 
-def download(table, url, work, root):
-    """Fetch the archives of `table` below `url` and unpack COCO val2017 into the folder `root`.
+def download(table: str | Path, url: str, work: str | Path, root: str | Path) -> None:
+    """Download the archives of COCO val2017 and unpack them into the folder `root`.
 
-    table: a CSV of path (below url), bytes and md5. work: the folder that keeps the archives
-    until all is unpacked, so that an interrupted download goes on. Raises ValueError or OSError,
-    one line with the mend.
+    table: a CSV with the columns path, bytes and md5 of each archive. url: the address that the
+    paths are relative to. work: the folder for the archives, which are deleted once all files are
+    unpacked; an interrupted download continues from there. Raises UserError, or UnavailableError
+    for failures of the network and of the disk.
     """
     with Path(table).open(encoding="utf-8", newline="") as file:
         archives = list(csv.DictReader(file))

@@ -1,8 +1,9 @@
-"""Checkpoints of the Hugging Face hub: who may have them, fetching them, finding them again."""
+"""Downloads checkpoints from the Hugging Face hub and finds them in its cache."""
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -16,33 +17,34 @@ from huggingface_hub.errors import (
 
 from headimpact.guards import UnavailableError, UserError
 
-# weights as safetensors and what describes them; neither pickles nor code
+# Weights as safetensors, and the files that describe them; neither pickles nor code.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 NESTED = ["*/*"]
 
 
-def check_access(checkpoint, revision=None):
-    """Raise ValueError or OSError, one line with the page to visit, if it cannot be fetched.
+def check_access(checkpoint: str, revision: str | None = None) -> None:
+    """Raise an error if the checkpoint, a hub id, cannot be downloaded.
 
-    checkpoint: a hub id. What lies in the hub's cache needs neither network nor licence.
+    A checkpoint in the hub's cache passes without a network or a licence. Raises UserError, with
+    the page of the checkpoint, or UnavailableError if the hub cannot be reached.
     """
     try:
         _snapshot(checkpoint, revision, local_files_only=True)
     except LocalEntryNotFoundError:
-        with _Plainly(checkpoint, revision):
+        with _HubErrors(checkpoint, revision):
             HfApi().auth_check(checkpoint, token=_token())
 
 
-def fetch(checkpoint, revision=None):
-    """Fetch a hub checkpoint into the hub's own cache, going on where an earlier fetch stopped.
+def fetch(checkpoint: str, revision: str | None = None) -> dict[str, Any]:
+    """Download a checkpoint, a hub id, into the hub's cache; continues an interrupted download.
 
-    Returns what was fetched (dict): checkpoint, revision, the commit that it is now, files
-    (name: bytes). With HF_HUB_OFFLINE=1 the cache alone is asked. Raises ValueError or OSError,
-    one line with the mend; ValueError too if there are no safetensors or some are missing.
+    With HF_HUB_OFFLINE=1 only the cache is searched. Returns a record of checkpoint, revision,
+    commit and files ({name: bytes}). Raises UserError, also if safetensors are missing, or
+    UnavailableError if the hub cannot be reached.
     """
-    with _Plainly(checkpoint, revision):
+    with _HubErrors(checkpoint, revision):
         folder = Path(_snapshot(checkpoint, revision, token=_token()))
-    _check_whole(checkpoint, folder)
+    _check_complete(checkpoint, folder)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     return {
         "checkpoint": checkpoint,
@@ -52,55 +54,57 @@ def fetch(checkpoint, revision=None):
     }
 
 
-def fetched_folder(record):
-    """The folder of a checkpoint that `fetch` described in the JSON file `record`; no network.
+def fetched_folder(record: str | Path) -> tuple[Path, str]:
+    """The folder and the commit of a checkpoint that was downloaded; uses no network.
 
-    Returns the folder (Path) and the commit (str). Raises ValueError if it is not there any more.
+    record: a JSON file with what `fetch` returned. Raises UserError if the checkpoint is no
+    longer complete in the hub's cache.
     """
-    told = json.loads(Path(record).read_text(encoding="utf-8"))
-    checkpoint, commit = told["checkpoint"], told["commit"]
+    fetched = json.loads(Path(record).read_text(encoding="utf-8"))
+    checkpoint, commit = fetched["checkpoint"], fetched["commit"]
     try:
         folder = Path(_snapshot(checkpoint, commit, local_files_only=True))
-        _check_whole(checkpoint, folder)
+        _check_complete(checkpoint, folder)
     except (LocalEntryNotFoundError, ValueError) as error:
         raise UserError(
-            f"{checkpoint}: commit {commit} is not whole in the hub's cache (HF_HOME); "
+            f"{checkpoint}: commit {commit} is not complete in the hub's cache (HF_HOME); "
             f"delete {record} and run again with a network"
         ) from error
     return folder, commit
 
 
-def _snapshot(checkpoint, revision, **options):
+def _snapshot(checkpoint: str, revision: str | None, **options) -> str:
     return snapshot_download(
         checkpoint, revision=revision, allow_patterns=FILES, ignore_patterns=NESTED, **options
     )
 
 
-def _token():
-    """The token of the environment and no other: False keeps a stored one out."""
+def _token() -> str | bool:
+    """The token in HF_TOKEN; without one False, so that a stored token is not used either."""
     return os.environ.get("HF_TOKEN") or False
 
 
-def _check_whole(checkpoint, folder):
+def _check_complete(checkpoint: str, folder: Path) -> None:
+    """Raise UserError if the configuration or weights are missing in the folder."""
     weights = {path.name for path in folder.glob("*.safetensors")}
     wanted = set()
     for index in folder.glob("*.safetensors.index.json"):
         try:
             wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{checkpoint}: {index.name} is damaged; fetch it again") from error
+            raise UserError(f"{checkpoint}: {index.name} is damaged; download it again") from error
     if not (folder / "config.json").is_file():
-        raise UserError(f"{checkpoint}: no config.json; it is no checkpoint of transformers")
+        raise UserError(f"{checkpoint}: no config.json; name a checkpoint of transformers")
     if not weights:
-        raise UserError(f"{checkpoint}: no safetensors; only these are read, name another")
+        raise UserError(f"{checkpoint}: no safetensors; name a checkpoint that has them")
     if wanted - weights:
-        raise UserError(f"{checkpoint}: {min(wanted - weights)} is missing; fetch it again")
+        raise UserError(f"{checkpoint}: {min(wanted - weights)} is missing; download it again")
 
 
-class _Plainly:
-    """The hub's errors as one line with the mend; a token is never part of it."""
+class _HubErrors:
+    """Context that replaces errors of the hub by one line with the fix and without a token."""
 
-    def __init__(self, checkpoint, revision):
+    def __init__(self, checkpoint: str, revision: str | None):
         self.checkpoint, self.revision = checkpoint, revision
 
     def __enter__(self):
@@ -114,20 +118,22 @@ class _Plainly:
                 f"that account"
             ) from error
         if isinstance(error, RevisionNotFoundError):
-            raise UserError(f"{name}: no revision {self.revision}; see {page}") from error
+            raise UserError(
+                f"{name}: no revision {self.revision}; correct it, see {page}"
+            ) from error
         if isinstance(error, RepositoryNotFoundError):
             raise UserError(
-                f"{name}: not at {page}, or closed to you; correct the checkpoint or set HF_TOKEN"
+                f"{name}: not at {page}, or not public; correct the checkpoint or set HF_TOKEN"
             ) from error
         if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
             raise UnavailableError(
                 f"{name}: not in the hub's cache, and the hub cannot be reached; run "
-                f"`snakemake --cores 4 fetch` where there is a network"
+                f"`snakemake --cores 4 fetch` with a network connection"
             ) from error
         if isinstance(error, httpx2.HTTPError):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UnavailableError(
-                f"{name}: no folder here, and the hub at {constants.ENDPOINT} failed ({reason}); "
-                f"correct the checkpoint, or run again, it goes on"
+                f"{name}: not a folder, and the hub at {constants.ENDPOINT} failed ({reason}); "
+                f"correct the checkpoint, or run again to continue"
             ) from error
         return False

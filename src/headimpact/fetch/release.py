@@ -1,4 +1,4 @@
-"""The authors' release at its commit, by git, which checks every file against the commit."""
+"""Downloads the authors' release with git, which checks every file against the commit."""
 
 import os
 import shutil
@@ -9,17 +9,18 @@ from headimpact.dataset.release import Release
 from headimpact.fetch.http import plain_line
 from headimpact.guards import UnavailableError
 
-# a transfer of less than a kilobyte a second for a minute is broken off
-PATIENCE = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
-AROUND = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
+# Give up after a minute with less than a kilobyte per second.
+TIMEOUT_OPTIONS = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
+REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 WANTED = ("dataset_masks.json", "masks")
 
 
-def fetch(url, commit, folder):
-    """Put `dataset_masks.json` and `masks/` of the repository `url` at `commit` into `folder`.
+def fetch(url: str, commit: str, folder: str | Path) -> None:
+    """Download dataset_masks.json and masks/ of the git repository `url` into `folder`.
 
-    commit: the whole hash. A commit names its files by their contents, so what arrives is what
-    the authors committed, or git refuses it. Raises OSError, one line with the mend.
+    commit: the full hash. It covers the contents of the files, and git refuses others. The folder
+    is replaced if it exists, and deleted after an error. Raises UnavailableError if git fails,
+    and UserError if the files are not a release.
     """
     folder = Path(folder)
     if Path(url).exists():
@@ -32,12 +33,12 @@ def fetch(url, commit, folder):
     folder.mkdir(parents=True)
     steps = [
         ["init", "--quiet"],
-        [*PATIENCE, "fetch", "--quiet", "--depth", "1", "--", url, commit],
+        [*TIMEOUT_OPTIONS, "fetch", "--quiet", "--depth", "1", "--", url, commit],
         ["-c", "core.symlinks=false", "checkout", "--quiet", commit, "--", *WANTED],
     ]
     try:
         for step in steps:
-            _git(folder, step, plain_line(f"{url} at {commit}"))
+            _run_git(folder, step, plain_line(f"{url} at {commit}"))
         shutil.rmtree(folder / ".git")
         Release(folder).samples()
     except BaseException:
@@ -45,8 +46,9 @@ def fetch(url, commit, folder):
         raise
 
 
-def _git(folder, arguments, what):
-    done = subprocess.run(
+def _run_git(folder: Path, arguments: list[str], source: str) -> None:
+    """Run git in the folder; source: the address and commit, for the message of an error."""
+    process = subprocess.run(
         ["git", *arguments],
         cwd=folder,
         capture_output=True,
@@ -55,16 +57,19 @@ def _git(folder, arguments, what):
         stdin=subprocess.DEVNULL,
         env=_environment(),
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["git failed"]
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or ["git failed"]
         reason = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
         raise UnavailableError(
-            f"{what}: {reason}; run again, set downloads.release to a mirror, or name a folder "
+            f"{source}: {reason}; run again, set downloads.release to a mirror, or name a folder "
             f"as annotator.release"
         )
 
 
-def _environment():
-    """The user's, but for questions at a terminal and another repository around the folder."""
-    mine = {name: value for name, value in os.environ.items() if name not in AROUND}
-    return {**mine, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+def _environment() -> dict[str, str]:
+    """The environment for git, without prompts and without the variables of a git hook.
+
+    Those variables would make git use the repository that the hook runs in.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k not in REPOSITORY_VARIABLES}
+    return {**inherited, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

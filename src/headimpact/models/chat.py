@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 from headimpact.guards import UserError
-from headimpact.models.family import Family
+from headimpact.models.family import Family, TokenGrid
 
 
 class ChatFamily(Family):
     """A family whose checkpoint carries a chat template."""
 
-    def conversation(self, grid, user, answer):
+    def conversation(self, grid: TokenGrid, user: str, answer: str) -> str:
+        """The conversation as the chat template writes it, with the image's tokens.
+
+        Raises UserError if the template is missing or cannot be filled.
+        """
         turns = [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": user}]},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},

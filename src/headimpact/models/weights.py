@@ -1,16 +1,17 @@
 """Reads a checkpoint's files with transformers, without running any code of the checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from headimpact.guards import UserError
 
 
-def read_checkpoint(auto_class, folder: str | Path, **options):
+def read_checkpoint(auto_class: type, folder: str | Path, **options) -> Any:
     """The object that `auto_class` of transformers loads from a checkpoint's folder.
 
-    No code of a checkpoint is run, and nobody is asked at the terminal whether to run it. Raises
+    No code of a checkpoint is run, and transformers does not prompt whether to run it. Raises
     UserError, naming the folder, for files that cannot be read.
     """
     try:
@@ -28,7 +29,7 @@ def read_checkpoint(auto_class, folder: str | Path, **options):
 
 
 def load_weights(
-    model_class, folder: str | Path, dtype: str = "float32", device: str = "cpu"
+    model_class: type, folder: str | Path, dtype: str = "float32", device: str = "cpu"
 ) -> torch.nn.Module:
     """The checkpoint in `folder` as a `model_class` in evaluation mode.
 

@@ -1,4 +1,6 @@
-"""Every number that the paper prints, beside this study's."""
+"""Compares every number that the paper prints with that of this study."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,9 +24,10 @@ def impact_interval(
     mask_share: float,
     average_over: str,
 ) -> dict:
-    """`kruskal_interval` of one model's Head Impact, from tables of these kinds.
+    """The `kruskal_interval` of the Head Impact of a model, from tables of these kinds.
 
-    mask_share, average_over: see `scores.head_impact.head_impact`.
+    mask_share, average_over: see `scores.head_impact.head_impact`. Raises UserError if no object
+    covers a token by mask_share.
     """
     ids, ious = object_ious(tokens, attention, mask_share)
     images, weights = images_of(ids, objects), None
@@ -34,37 +37,44 @@ def impact_interval(
     return kruskal_interval(ious, images, weights=weights)
 
 
-def compare(folder, names, tables, kruskal_intervals):
-    """A row a published number and model of ours: both, and whether they agree.
+def compare(
+    folder: str | Path,
+    names: dict[str, str],
+    tables: dict[str, pd.DataFrame],
+    kruskal_intervals: dict[str, dict],
+) -> pd.DataFrame:
+    """A row for each published number and model of the study, with both values.
 
-    folder: the published tables. names: {title: published model}. tables: {"table1" to "table5":
-    DataFrame} as `tables` makes them. kruskal_intervals: {title: see `kruskal_interval`}; Table 2
-    is compared with its corrected print.
+    folder: the published tables; of Table 2 the corrected print is compared. names: {title:
+    published model}. tables: {"table1" to "table5": DataFrame} of this study. kruskal_intervals:
+    {title: what `impact_interval` returns}.
 
-    `low` and `high` hold ours with 95 % confidence: Table 2 as resampled, Table 4 by its error,
-    of the logarithm for perplexity, within 0 and 1 for the others; counts are exact. `inside`
-    says whether they overlap the numbers that round to the printed one. In Table 3 a row is a
-    published layer, and `inside` says whether our setup's first draw trains it. What this study
-    does not have, or has as nan, is None; a model without a title stands under its published
-    name. Raises ValueError if `names` has a model that the paper has not.
+    low and high are the 95 % confidence interval of this study's value: for Table 2 the bootstrap
+    interval, for Table 4 from the standard error (for perplexity that of the logarithm, otherwise
+    limited to 0 and 1), and for counts the value itself. `inside` says whether it overlaps the
+    numbers that round to the printed one. In Table 3 a row is a published layer, and `inside`
+    says whether the first draw of this study's setup trains it. Values that this study does not
+    have, or that are nan, are None. A published model that is not in `names` has rows under its
+    own name. Raises UserError if `names` has a model that is not in the paper.
     """
     numbers = _published_numbers(folder)
     models = list(dict.fromkeys(number["model"] for number in numbers))
     for title, name in names.items():
         if name not in models:
-            raise UserError(f"{title}: no published model {name}; there are: {', '.join(models)}")
+            raise UserError(f"{title}: no published model {name}; name one of: {', '.join(models)}")
     rows = []
     for number in numbers:
         titles = [title for title, name in names.items() if name == number["model"]]
         for title in titles:
-            rows.append(number | {"model": title} | _ours(number, title, tables, kruskal_intervals))
+            values = _study_values(number, title, tables, kruskal_intervals)
+            rows.append(number | {"model": title} | values)
         if not titles:
             rows.append(number)
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
 
 
-def _published_numbers(folder):
-    """Every published number as a dict of COLUMNS with ours still None."""
+def _published_numbers(folder: str | Path) -> list[dict]:
+    """Every published number as a dict of COLUMNS; the values of this study are None."""
     numbers = []
 
     def add(table, model, setup, quantity, text, error=""):
@@ -95,17 +105,19 @@ def _published_numbers(folder):
     return numbers
 
 
-def _ours(number, title, tables, kruskal_intervals):
-    """What of a row is ours: ours, low, high, inside (dict)."""
+def _study_values(
+    number: dict, title: str, tables: dict[str, pd.DataFrame], kruskal_intervals: dict[str, dict]
+) -> dict:
+    """The columns ours, low, high and inside of a row, as far as this study has them."""
     name, setup, quantity = number["table"], number["setup"], number["quantity"]
     table, low, high = tables[name], None, None
     if name == "table3":
-        found = _rows(table, {"model": title, "setup": setup, "draw": 0})["layers"]
-        if found.empty:
+        lists = _select_rows(table, {"model": title, "setup": setup, "draw": 0})["layers"]
+        if lists.empty:
             return {}
+        trained = [int(layer) for text in lists.dropna() for layer in text.split(", ")]
         layer = int(number["published"])
-        trained = layer in [int(one) for text in found.dropna() for one in text.split(", ")]
-        return {"ours": layer if trained else None, "inside": trained}
+        return {"ours": layer if layer in trained else None, "inside": layer in trained}
     if name == "table2":
         groups, quantity = quantity.split(" ")
         ours = _cell(table, {"quantity": quantity}, f"{title} {groups}")
@@ -120,22 +132,24 @@ def _ours(number, title, tables, kruskal_intervals):
         ours = low = high = _cell(table, {"model": title}, quantity)
     if low is None or np.isnan(low):
         return {"ours": ours}
-    least, most = printed_interval(number["published"])
-    return {"ours": ours, "low": low, "high": high, "inside": low <= most and high >= least}
+    printed_low, printed_high = printed_interval(number["published"])
+    inside = low <= printed_high and high >= printed_low
+    return {"ours": ours, "low": low, "high": high, "inside": inside}
 
 
-def _rows(table, where):
+def _select_rows(table: pd.DataFrame, where: dict) -> pd.DataFrame:
+    """The rows of `table` with the values {column: value} of `where`."""
     return table[np.logical_and.reduce([table[column] == key for column, key in where.items()])]
 
 
-def _cell(table, where, column):
-    """A number of `table`, or None if it has none there or nan."""
-    found = _rows(table, where).get(column, pd.Series(dtype=float)).dropna().tolist()
-    return found[0] if found else None
+def _cell(table: pd.DataFrame, where: dict, column: str) -> float | None:
+    """The number in a column of the row `where`; None if it is missing or nan."""
+    values = _select_rows(table, where).get(column, pd.Series(dtype=float)).dropna().tolist()
+    return values[0] if values else None
 
 
-def _confidence(metric, value, error):
-    """The 95 % interval (low, high) of a metric with its standard error."""
+def _confidence(metric: str, value: float, error: float) -> tuple[float, float]:
+    """The 95 % confidence interval of a metric from its standard error."""
     if metric == "Perplexity":
         factor = np.exp(1.96 * error / value)
         return float(value / factor), float(value * factor)

@@ -1,109 +1,111 @@
-"""What a study's results rest on: versions, checkpoints, images, seeds, devices, time, memory."""
+"""Collects what the results of a study depend on: versions, checkpoints, seeds, machines."""
 
 import csv
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from headimpact import artifacts
 from headimpact.artifacts import file_sha256
 from headimpact.guards import UserError
 
 
-def gather(folder, study, downloads):
-    """All that tells how the results in `folder` came about (dict), for provenance.json.
+def gather(folder: str | Path, study: dict[str, Any], downloads: dict[str, str]) -> dict[str, Any]:
+    """The content of provenance.json for the results of a study.
 
-    folder: results/NAME. study: its configuration, as resolved. downloads: {what is fetched:
-    its hash or commit}. Read from the files that are there: versions, checkpoints and machines
-    are those recorded by the jobs that wrote them, each in all values that occur.
+    folder: results/NAME. study: the resolved configuration. downloads: {name: hash or commit}.
+    Versions, checkpoints and machines are those that the jobs recorded in their files; where the
+    records differ, all values are listed. Damaged files are listed with their error.
     """
     folder = Path(folder)
-    records, broken = {}, {}
+    records, damaged = {}, {}
     for path in sorted(folder.rglob("*.parquet")):
         name = str(path.relative_to(folder))
         try:
             artifacts.check_pages(path)
             records[name] = artifacts.provenance(path)
         except UserError as error:
-            broken[name] = str(error)
+            damaged[name] = str(error)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    results = [path for path in files if _result(path.relative_to(folder))]
+    results = [path for path in files if _is_result(path.relative_to(folder))]
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "configuration": study,
         "seeds": _seeds(study),
-        "versions": _values(record.get("versions", {}) for record in records.values()),
-        "machines": _values(record.get("machine", {}) for record in records.values()),
+        "versions": _merge(record.get("versions", {}) for record in records.values()),
+        "machines": _merge(record.get("machine", {}) for record in records.values()),
         "checkpoints": _checkpoints(records.values()),
-        "data": {"downloads": downloads, **_images(folder / "samples.parquet", broken)},
-        "rules": _benchmarks(folder / "benchmarks"),
+        "data": {"downloads": downloads, **_describe_images(folder / "samples.parquet", damaged)},
+        "rules": _read_benchmarks(folder / "benchmarks"),
         "code": {name: record["code"] for name, record in records.items() if "code" in record},
         "files": {str(path.relative_to(folder)): file_sha256(path) for path in results},
-        "damaged": broken,
+        "damaged": damaged,
     }
 
 
-def _result(path):
-    """Whether a file is a result of which the hash is kept: tables, figures, adapters."""
-    inside = {"logs", "benchmarks", "dataset", "features", "epochs", "release"} & set(path.parts)
-    return not inside and path.suffix in (".parquet", ".csv", ".md", ".svg", ".safetensors")
+def _is_result(path: Path) -> bool:
+    """Whether the hash of the file is recorded: tables, figures and adapters."""
+    excluded = {"logs", "benchmarks", "dataset", "features", "epochs", "release"} & set(path.parts)
+    return not excluded and path.suffix in (".parquet", ".csv", ".md", ".svg", ".safetensors")
 
 
-def _seeds(told, where=""):
-    """Every key of the configuration that is a seed, dotted."""
-    found = {}
-    for key, value in told.items():
+def _seeds(configuration: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value} of every seed in the configuration."""
+    seeds = {}
+    for key, value in configuration.items():
         if isinstance(value, dict):
-            found |= _seeds(value, f"{where}{key}.")
+            seeds |= _seeds(value, f"{prefix}{key}.")
         elif key.endswith("seed"):
-            found[f"{where}{key}"] = value
-    return found
+            seeds[f"{prefix}{key}"] = value
+    return seeds
 
 
-def _values(records):
-    """{key: its value, or a list of those that occur}."""
-    found = {}
+def _merge(records: Iterable[dict]) -> dict:
+    """{key: its value in the records, or a list of the values if they differ}."""
+    merged = {}
     for record in records:
         for key, value in record.items():
-            if value not in found.setdefault(key, []):
-                found[key].append(value)
-    return {key: value[0] if len(value) == 1 else value for key, value in found.items()}
+            if value not in merged.setdefault(key, []):
+                merged[key].append(value)
+    return {key: value[0] if len(value) == 1 else value for key, value in merged.items()}
 
 
-def _checkpoints(records):
-    """Each checkpoint that a job used, with its commit or digest, dtype and device; once."""
-    found = []
+def _checkpoints(records: Iterable[dict]) -> list[dict]:
+    """The different checkpoints in the records, with commit or digest, dtype and device."""
+    checkpoints = []
     for record in records:
-        for told in record.values():
-            if isinstance(told, dict) and "checkpoint" in told and told not in found:
-                found.append(told)
-    return found
+        for entry in record.values():
+            if isinstance(entry, dict) and "checkpoint" in entry and entry not in checkpoints:
+                checkpoints.append(entry)
+    return checkpoints
 
 
-def _images(path, broken):
-    """How many images entered the study, and one hash over their files' own."""
-    if not path.is_file() or path.name in broken:
+def _describe_images(path: Path, damaged: dict[str, str]) -> dict[str, Any]:
+    """The number of images in the study, and a hash of the hashes of their files."""
+    if not path.is_file() or path.name in damaged:
         return {}
     samples = artifacts.read(path, "samples")
-    whole = hashlib.sha256("".join(samples["sha256"].dropna()).encode())
-    return {"images": len(samples), "sha256": whole.hexdigest()}
+    combined = hashlib.sha256("".join(samples["sha256"].dropna()).encode())
+    return {"images": len(samples), "sha256": combined.hexdigest()}
 
 
-def _benchmarks(folder):
-    """{job: seconds and peak memory}, as Snakemake measured them."""
-    found = {}
+def _read_benchmarks(folder: Path) -> dict[str, dict]:
+    """{job: seconds and peak memory}, from the files that Snakemake wrote."""
+    benchmarks = {}
     for path in sorted(folder.glob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
-                found[path.stem] = {
-                    "seconds": _number(row["s"]),
-                    "peak_mb": _number(row["max_rss"]),
+                benchmarks[path.stem] = {
+                    "seconds": _to_number(row["s"]),
+                    "peak_mb": _to_number(row["max_rss"]),
                 }
-    return found
+    return benchmarks
 
 
-def _number(text):
-    """Snakemake writes NA or - where a job was too short to be measured."""
+def _to_number(text: str) -> float | None:
+    """The number; None for NA and -, which Snakemake writes if a job was too short to measure."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The paper's tables as printed: every number as text, so that its precision is known."""
+"""Reads the tables of the paper; numbers stay text, which shows how they were rounded."""
 
 import csv
 import re
@@ -17,7 +17,7 @@ KEYS = {
     "table4": ["model", "metric"],
     "table5": ["model"],
 }
-# of tables 2 and 4 the columns follow the models and the setups
+# The columns of tables 2 and 4 depend on the models and setups, see _expected_columns.
 NUMBERS = {
     "table1": ["parameters", "layers", "attention_heads"],
     "table3": ["layers"],
@@ -29,32 +29,32 @@ _NUMBER = re.compile(_INTEGER + r"(\.\d+)?(e-?\d+)?")
 _LAYERS = re.compile(r"\d+(, \d+)*")
 
 
-def read(folder, name):
-    """The table `name` (table1 to table5, table2_corrected) of `folder`, a DataFrame of str.
+def read(folder: str | Path, name: str) -> pd.DataFrame:
+    """The table `name` (table1 to table5, table2_corrected) of the folder, as text.
 
-    Raises ValueError, naming the file and the mend, if it is missing or malformed.
+    Raises UserError, with the file and the row, if it is missing or malformed.
     """
     path = Path(folder) / f"{name}.csv"
-    mend = "take it from resources/published"
+    fix = "copy it from resources/published"
     if not path.is_file():
-        raise UserError(f"{path}: missing; {mend}")
+        raise UserError(f"{path}: missing; {fix}")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV table ({error}); {mend}") from error
-    fault = _fault(name, header, rows)
-    if fault:
-        raise UserError(f"{path}: {fault}; {mend}")
+        raise UserError(f"{path}: not a CSV table ({error}); {fix}") from error
+    problem = _problem(name, header, rows)
+    if problem:
+        raise UserError(f"{path}: {problem}; {fix}")
     return pd.DataFrame(rows, columns=header, dtype=str)
 
 
-def _fault(name, header, rows):
-    """What is wrong with a table, in words (str), or None."""
+def _problem(name: str, header: list[str], rows: list[list[str]]) -> str | None:
+    """What is malformed in a table, or None."""
     keys, numbers = KEYS[name], header[len(KEYS[name]) :]
-    wanted = NUMBERS.get(name, _following(name, numbers))
-    if header != [*keys, *wanted]:
-        return f"columns {', '.join(header)}, not {', '.join([*keys, *wanted])}"
+    expected = NUMBERS.get(name, _expected_columns(name, numbers))
+    if header != [*keys, *expected]:
+        return f"columns {', '.join(header)}, not {', '.join([*keys, *expected])}"
     if not rows:
         return "no rows"
     for number, row in enumerate(rows, start=2):
@@ -62,29 +62,31 @@ def _fault(name, header, rows):
             return f"row {number} has {len(row)} of {len(header)} cells"
         for column, text in zip(numbers, row[len(keys) :], strict=True):
             pattern = _LAYERS if name == "table3" else _NUMBER
-            unprinted = column.endswith("_error") and text == ""
-            if not (unprinted or pattern.fullmatch(text)):
+            is_omitted = column.endswith("_error") and text == ""
+            if not (is_omitted or pattern.fullmatch(text)):
                 return f"row {number}, {column}: {text!r} is no printed number"
-    named = [tuple(row[: len(keys)]) for row in rows]
-    twice = [row for row in named if named.count(row) > 1]
-    return f"{', '.join(twice[0])} twice" if twice else None
+    row_keys = [tuple(row[: len(keys)]) for row in rows]
+    duplicates = [key for key in row_keys if row_keys.count(key) > 1]
+    return f"{', '.join(duplicates[0])} twice" if duplicates else None
 
 
-def _following(name, numbers):
-    """The columns of numbers of table 2 or 4 if the first of each pair is right."""
-    firsts = [column.removesuffix(" layers") for column in numbers[::2]]
-    ends = ("", "_error") if name == "table4" else (" layers", " heads")
-    return [first + end for first in firsts for end in ends]
+def _expected_columns(name: str, numbers: list[str]) -> list[str]:
+    """The columns that table 2 or 4 should have, from the first column of each pair."""
+    titles = [column.removesuffix(" layers") for column in numbers[::2]]
+    suffixes = ("", "_error") if name == "table4" else (" layers", " heads")
+    return [title + suffix for title in titles for suffix in suffixes]
 
 
-def printed_interval(text):
-    """The numbers (low, high) that round to the printed `text`; an integer is only itself.
+def printed_interval(text: str) -> tuple[float, float]:
+    """The smallest and largest number that round to the printed `text`.
 
-    "0.94" gives (0.935, 0.945), "3.62e-9" (3.615e-9, 3.625e-9) and "3,033,479,408" that number
-    twice. Raises ValueError if `text` is no printed number.
+    "0.94" gives (0.935, 0.945), "3.62e-9" gives (3.615e-9, 3.625e-9), and an integer such as
+    "3,033,479,408" gives itself twice. Raises UserError if `text` is not a printed number.
     """
     if not _NUMBER.fullmatch(text):
-        raise UserError(f"{text!r} is no printed number, such as 0.94, 3.62e-9 or 3,033,479,408")
+        raise UserError(
+            f"{text!r} is not a printed number; write it like 0.94, 3.62e-9 or 3,033,479,408"
+        )
     value = Decimal(text.replace(",", ""))
     half = Decimal(0)
     if not re.fullmatch(_INTEGER, text):

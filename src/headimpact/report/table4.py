@@ -1,4 +1,4 @@
-"""Table 4 of the paper: every metric of every setup, from what the models said."""
+"""Table 4 of the paper: the metrics of every setup, from the models' answers."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ Answers = dict[str, dict[tuple[str, str, int], pd.DataFrame]]
 
 
 def table4_draws(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
-    """Every run with its metrics, a row each.
+    """A row for each run and metric.
 
     answers: {title: {(setup, variant, draw): answers joined with questions}}.
     """
@@ -37,13 +37,13 @@ def table4_draws(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
 
 
 def table4(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
-    """Table 4: a row a model and metric, for each setup its value and standard error.
+    """Table 4: a row for each model and metric, with the value and the error of each setup.
 
-    answers: as in `table4_draws`; only the variant `default` counts. A setup with several draws
-    shows their mean; its error joins that of the items, averaged over the draws, and that of the
-    draws: sqrt(items' error^2 + (standard deviation of the draws)^2 / draws). Items are matched
-    by object_id.
-    Raises UserError if two runs of a model are of other test items.
+    answers: as in `table4_draws`; only the variant `default` is used. The value of a setup with
+    several draws is their mean. Its standard error combines the error over the items, averaged
+    over the draws and matched by object_id, and the error over the draws:
+    sqrt(items_error^2 + standard_deviation_of_draws^2 / draws). Raises UserError if two runs of a
+    model have different test items.
     """
     rows = []
     for title, runs in answers.items():
@@ -54,7 +54,7 @@ def table4(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
         }
         first = next(iter(runs.values()))
         if not all(items["object_id"].equals(first["object_id"]) for items in runs.values()):
-            raise UserError(f"{title}: runs were evaluated on other items; evaluate all again")
+            raise UserError(f"{title}: its runs were evaluated on other items; evaluate all again")
         for metric in metrics.values():
             row = {"model": title, "metric": metric.title}
             for setup in dict.fromkeys(setup for setup, _ in runs):
@@ -69,12 +69,12 @@ def table4(answers: Answers, metrics: dict[str, Metric]) -> pd.DataFrame:
 
 
 def table4_markdown(table: pd.DataFrame, metrics: dict[str, Metric]) -> str:
-    """Table 4 (see `table4`) as the paper prints it, in Markdown.
+    """Table 4 in Markdown, as the paper prints it.
 
-    In each row the setup that lies furthest from `original` is bold, all of them where several
-    do; none where nothing moved.
+    table: what `table4` returns. In each row the setup that differs most from `original` is bold;
+    several are bold if they differ equally, and none if no setup differs.
     """
-    setups = list(table.columns[2::2])  # each has its error beside it
+    setups = list(table.columns[2::2])  # A column with the error follows each.
     headings = {metric.title: metric.heading for metric in metrics.values()}
     lines = [
         "| " + " | ".join(["model", "metric", *setups]) + " |",
@@ -86,27 +86,30 @@ def table4_markdown(table: pd.DataFrame, metrics: dict[str, Metric]) -> str:
         cells = []
         for setup in setups:
             text = f"{row[setup]:.2f} ± {row[f'{setup}_error']:.2f}"
-            # means of equal draws differ in the last bit, and so do equal shifts
-            moved = largest > 1e-9 and shifts[setup] > largest - 1e-9
-            cells.append(f"**{text}**" if moved else text)
+            # Equal values may differ in the last bits, after averaging or subtraction.
+            is_bold = largest > 1e-9 and shifts[setup] > largest - 1e-9
+            cells.append(f"**{text}**" if is_bold else text)
         lines.append("| " + " | ".join([row["model"], headings[row["metric"]], *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
 def label_shares(answers: Answers) -> pd.DataFrame:
-    """How often each label is the most probable, beside accuracy and chance; see `table4_draws`."""
+    """How often each label is the most probable in each run, with the accuracy and chance level.
+
+    answers: as in `table4_draws`.
+    """
     rows = []
     for title, runs in answers.items():
         for (setup, variant, draw), items in runs.items():
-            chosen = most_probable_labels(items)
+            predicted = most_probable_labels(items)
             rows.append(
                 {
                     "model": title,
                     "setup": setup,
                     "variant": variant,
                     "draw": draw,
-                    **{f"share_{x}": float((chosen == i).mean()) for i, x in enumerate(LABELS)},
-                    "accuracy": float((chosen == right_labels(items)).mean()),
+                    **{f"share_{x}": float((predicted == i).mean()) for i, x in enumerate(LABELS)},
+                    "accuracy": float((predicted == right_labels(items)).mean()),
                     "chance": 1 / len(LABELS),
                 }
             )

@@ -1,4 +1,4 @@
-"""Tables 1, 2, 3 and 5 of the paper, from artifacts; no model is run."""
+"""Tables 1, 2, 3 and 5 of the paper, computed without running a model."""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +7,8 @@ from headimpact.scores.coverage import mask_tokens
 from headimpact.statistics import kruskal
 
 
-def table1(counts):
-    """Configurations of the models; counts: {title: parameters, layers, heads (dict)}."""
+def table1(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """Table 1: the sizes of the models; counts: {title: {parameters, layers and heads}}."""
     return pd.DataFrame(
         [
             {
@@ -22,8 +22,11 @@ def table1(counts):
     )
 
 
-def table2(scores):
-    """Kruskal-Wallis test on a head score; scores: {title: table of kind "scores"}."""
+def table2(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Table 2: Kruskal-Wallis tests on the scores of the heads.
+
+    scores: {title: table of kind "scores"}.
+    """
     columns = {"quantity": ["statistic", "p_value", "degrees_of_freedom"]}
     for title, table in scores.items():
         matrix = table.pivot(index="layer", columns="head", values="value").to_numpy()
@@ -32,8 +35,8 @@ def table2(scores):
     return pd.DataFrame(columns)
 
 
-def table3(layers):
-    """Trained layers; layers: {title: {(setup, draw): list of int}}."""
+def table3(layers: dict[str, dict[tuple[str, int], list[int]]]) -> pd.DataFrame:
+    """Table 3: the trained layers of each setup; layers: {title: {(setup, draw): layers}}."""
     return pd.DataFrame(
         [
             {"model": title, "setup": setup, "draw": draw, "layers": ", ".join(map(str, chosen))}
@@ -48,7 +51,7 @@ def uncovered_objects(
 ) -> pd.DataFrame:
     """The objects that cover no visual token of a model by `mask_share`, and so have no IoU.
 
-    tokens: {title: table of kind "tokens"}. A row a model and object.
+    tokens: {title: table of kind "tokens"}. Returns a row for each model and object.
     """
     rows = []
     descriptions = objects.set_index("object_id")["description"]
@@ -76,8 +79,8 @@ def token_coverage(
     return pd.DataFrame(rows, columns=names)
 
 
-def table5(counts):
-    """Parameters in fine-tuning; counts: {title: total, trainable (dict)}."""
+def table5(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """Table 5: all and the trainable parameters; counts: {title: {total and trainable}}."""
     return pd.DataFrame(
         [
             {
