@@ -60,12 +60,12 @@ def folder_identity(folder: str | Path) -> str:
     sums = Path(folder, SUMS)
     content = sums.read_bytes() if sums.is_file() else b""
     listed = {SUMS, *(name for _, name in _parse_sums(content))}
-    found = hashlib.sha256(content)
+    identity = hashlib.sha256(content)
     for path in sorted(Path(folder).iterdir()):
         if path.name not in listed and path.is_file():
             status = path.stat()
-            found.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return found.hexdigest()[:16]
+            identity.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return identity.hexdigest()[:16]
 
 
 def write_sums(folder: str | Path) -> None:

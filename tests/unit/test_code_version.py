@@ -270,7 +270,7 @@ def test_a_new_kind_of_table_changes_nothing(project, monkeypatch):
         ("from matplotlib import pyplot", "matplotlib"),
         ("from pycocotools import mask", "pycocotools"),
         ("from safetensors.torch import save_file", "safetensors"),
-        ("import pandas, tokenizers", "tokenizers"),
+        ("import pandas, inflect", "inflect"),
     ],
 )
 def test_an_upgrade_counts_where_the_package_is_imported(project, text, package):

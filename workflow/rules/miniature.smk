@@ -1,4 +1,4 @@
-# Trains the three miniature checkpoints anew, into results/; an hour and a half on two cores.
+# Trains the three miniature checkpoints from the start, into results/; an hour and a half on two cores.
 # Copy results/miniatures/{name}/checkpoint over resources/miniature/{name} to ship one.
 
 

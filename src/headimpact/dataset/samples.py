@@ -183,9 +183,11 @@ def _too_few(
     counts = ", ".join(
         f"{len(ids)} {reason}" for reason, ids in _by_reason(dropped) if reason in IMAGE_REASONS
     )
+    # the authors' release has no more images to draw
+    advice = "" if annotator == "release" else " or raise sampling.spare"
     return (
         f"sampling.images: {wanted} images are wanted, {available} of {len(drawn)} drawn "
-        f"remain ({counts}); lower sampling.images or raise sampling.spare"
+        f"remain ({counts}); lower sampling.images{advice}"
     )
 
 

@@ -22,7 +22,7 @@ def head_impact(inputs: ScoreInputs, mask_share: float, average_over: str) -> Sc
 def object_ious(
     tokens: pd.DataFrame, attention: pd.DataFrame, mask_share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of each object, layer and head, equation (1), from what was kept of the attention.
+    """IoU of each object, layer and head, equation (1), from the stored attention.
 
     tokens, attention: tables of those kinds, of the same objects. Returns the ids (objects,) and
     float64 (objects, layers, heads). Objects that cover no token are left out; raises UserError

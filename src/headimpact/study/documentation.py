@@ -116,13 +116,13 @@ def _table(title: str, model: type[BaseModel], prefix: str) -> list[str]:
 
 def _objects(annotation: Any) -> list[type[BaseModel]]:
     """The objects that a key holds, or a mapping's values are."""
-    found = []
+    objects = []
     for kind in kinds_of(annotation):
         if get_origin(kind) is dict:
-            found += _objects(get_args(kind)[1])
+            objects += _objects(get_args(kind)[1])
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            found.append(kind)
-    return found
+            objects.append(kind)
+    return objects
 
 
 def _is_mapping(annotation: Any) -> bool:
@@ -130,7 +130,7 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def _constant(model: type[BaseModel]) -> str:
-    """`kind: scenes` of an object that is told from others by it."""
+    """`kind: scenes` of an object of which there are several kinds."""
     return f"kind: {get_args(model.model_fields['kind'].annotation)[0]}"
 
 

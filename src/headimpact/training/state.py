@@ -60,7 +60,7 @@ def load_state(
             raise UserError("its contents are not what was written")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: damaged ({error}); delete it and run again, the training starts anew"
+            f"{path}: damaged ({error}); delete it and run again, the training starts over"
         ) from error
     for name, weight in weights.items():
         weight.data.copy_(tensors[f"weights.{name}"])
