@@ -1,5 +1,6 @@
 """A score, a metric and a family, added as CONTRIBUTING.md says: a file and a line each."""
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,22 @@ EXAMPLE = re.compile(
     r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `registry\.py`, table `(\w+)`:\n\n"
     r"```python\n(.*?)```",
     re.S,
+)
+# a score of whole layers that runs the model
+WEIGHT_NORM = """
+import numpy as np
+
+from headimpact.scores.inputs import ScoreInputs, Scores
+
+
+def weight_norm(inputs: ScoreInputs) -> Scores:
+    decoder = inputs.model.get_submodule(inputs.family.decoder)
+    assert inputs.images.image(inputs.samples["file_name"].iloc[0])
+    norms = [layer.self_attn.q_proj.weight.norm().item() for layer in decoder.layers]
+    return Scores(np.array(norms))
+"""
+ENTRY = (
+    '"weight_norm": ScoreEntry("scores.weight_norm:weight_norm", needs=("model",), per="layer"),'
 )
 
 
@@ -42,7 +59,8 @@ def extended(project, checkpoints, smolvlm):
     made = project(tiny(checkpoints, "qwen2_vl"))
     made.run()
     examples = EXAMPLE.findall(PAGE)
-    assert [table for _, _, table, _ in examples] == ["SCORES", "METRICS", "FAMILIES"]
+    examples.append(("src/headimpact/scores/weight_norm.py", WEIGHT_NORM, "SCORES", ENTRY + "\n"))
+    assert [table for _, _, table, _ in examples] == ["SCORES", "METRICS", "FAMILIES", "SCORES"]
     registry = made.folder / "src/headimpact/registry.py"
     for path, content, table, line in examples:
         (made.folder / path).write_text(content)
@@ -58,12 +76,13 @@ def test_nothing_reruns_for_them_until_a_study_names_them(extended):
 
 def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, smolvlm):
     study = extended.config["studies"]["tiny"]
-    study["scores"] = {"head_impact": {}, "attended_share": {}}
+    study["scores"] = {"head_impact": {}, "attended_share": {}, "weight_norm": {}}
+    study["setups"]["heavy-2"] = {"layers": "top", "count": 2, "by": "weight_norm"}
     study["setups"]["wide-2"] = {"layers": "bottom", "count": 2, "by": "attended_share"}
     study["metrics"] = {"accuracy": {}, "confidence": {}}
     extended.configure(extended.config)
     planned = extended.planned("results/tiny/table4.csv")
-    assert planned == {"score": 1, "layers": 1, "finetune": 1, "evaluate": 1, "table4": 1}
+    assert planned == {"score": 2, "layers": 2, "finetune": 2, "evaluate": 2, "table4": 1}
     study = extended.config["studies"]["tiny"]
     study["models"]["smolvlm"] = {"title": "SMOL", "checkpoint": str(smolvlm)}
     extended.configure(extended.config)
@@ -81,3 +100,12 @@ def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extend
     layers = pd.read_csv(extended.folder / "results/tiny/table3.csv", dtype=str)
     (row,) = layers.query("model == 'QWEN2_VL' and setup == 'wide-2'")["layers"]
     assert sorted(map(int, row.split(", "))) == sorted(means.index[-2:])
+    norms = artifacts.read(
+        extended.folder / "results/tiny/qwen2_vl/scores/weight_norm.parquet", "scores"
+    )
+    assert norms["head"].isna().all() and norms["standard_error"].isna().all()
+    heaviest = norms.sort_values("value")["layer"][-2:]
+    chosen = json.loads(
+        (extended.folder / "results/tiny/qwen2_vl/heavy-2/0/layers.json").read_text()
+    )
+    assert chosen["layers"] == sorted(heaviest) and chosen["by"] == "weight_norm"
