@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.config import MINIATURE
-from headimpact.annotate.instances import annotate
+from headimpact.annotate.instances import annotate, read_instances
 from headimpact.artifacts import SPLITS
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
@@ -86,7 +86,9 @@ def _scenes(counts):
     folder = CocoFolder(root, "scenes")
     images = draw_images(folder.captions(), int(1.1 * total) + 10, 0)
     images = images.assign(annotator="instances", sha256="")
-    annotations, dropped = annotate(folder, images, "{article} {category}")
+    annotations, dropped = annotate(
+        folder, images, "{article} {category}", read_instances(folder, images)
+    )
     annotators = dict.fromkeys(SPLITS, "instances")
     limits = {**dict.fromkeys(SPLITS, 1), "impact": None}
     samples, objects, _ = make_samples(

@@ -51,6 +51,15 @@ TABLES = {
     # A row is an image that was drawn for the study, with one of its captions and the annotator
     # that it goes to. The rows are in the order of the draw.
     "images": {**_IMAGE, "annotator": "string"},
+    # A row is an instance of COCO's annotation file, on an image that was drawn. segmentation is
+    # JSON, unchecked; iscrowd is 0 or 1.
+    "instances": {
+        "image_id": "int64",
+        "category": "string",
+        "description": "string?",  # The instance's own, if it has one.
+        "segmentation": "string",
+        "iscrowd": "int8",
+    },
     # A row is an object that an annotator found, before any filter.
     "annotations": {"image_id": "int64", **_OBJECT},
     # A row is an image, or an object of it, that was left out, and why.

@@ -72,7 +72,7 @@ class FamilyEntry(Entry):
 class AnnotatorEntry(Entry):
     """A function (folder, images, **options) -> tables "annotations" and "dropped".
 
-    needs: "instances" (the dataset's annotation file of that name), "release" (the authors'
+    needs: "instances" (a table of that kind, also as an argument), "release" (the authors'
     masks), "model" (it runs checkpoints: it also gets device and batch, and its job a GPU).
     checkpoints: options that name a checkpoint, with its admissible model types; the function
     gets the checkpoint's folder.

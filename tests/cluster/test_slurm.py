@@ -102,8 +102,11 @@ def rule_of(record):
 def test_all_but_tables_runs_on_slurm_and_what_fails_alone_is_tried_again(made):
     assert Counter((rule_of(job), job["JobState"]) for job in made.jobs) == {
         ("images_images_scenes", "COMPLETED"): 2,
-        ("samples_annotate_questions_samples", "COMPLETED"): 1,
-        ("samples_annotate_samples", "COMPLETED"): 1,  # of the study plain, without questions
+        ("samples_annotate_instances_questions_samples", "COMPLETED"): 1,
+        (
+            "samples_annotate_instances_samples",
+            "COMPLETED",
+        ): 1,  # of the study plain, without questions
         ("attention", "COMPLETED"): 2,
         ("scores_score_tokens", "COMPLETED"): 1,
         ("features", "FAILED"): 2,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from headimpact.annotate.instances import annotate
+from headimpact.annotate.instances import annotate, read_instances
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.masks import decode, encode
@@ -180,7 +180,7 @@ def drawn(folder, count):
 
 def annotated(folder, count=30):
     images = drawn(folder, count)
-    return images, *annotate(folder, images, TEMPLATE)
+    return images, *annotate(folder, images, TEMPLATE, read_instances(folder, images))
 
 
 def test_instances_of_scenes_have_their_own_descriptions(folder):
@@ -218,7 +218,7 @@ def test_damaged_images_are_left_out_with_their_reason(folder):
     truncated.write_bytes(truncated.read_bytes()[:300])
     missing.unlink()
     Image.new("RGB", (5, 5)).save(resized)
-    annotations, dropped = annotate(folder, images, TEMPLATE)
+    annotations, dropped = annotate(folder, images, TEMPLATE, read_instances(folder, images))
     reasons = dropped.set_index("file_name")["reason"]
     assert reasons[truncated.name].startswith("damaged image")
     assert str(truncated) in reasons[truncated.name]
@@ -292,7 +292,7 @@ def test_photographs_are_annotated_by_their_instances():
     folder = CocoFolder(root, "val2017")
     folder.check()
     images = drawn(folder, folder.captions()["image_id"].nunique())
-    annotations, dropped = annotate(folder, images, TEMPLATE)
+    annotations, dropped = annotate(folder, images, TEMPLATE, read_instances(folder, images))
     assert not dropped["reason"].str.startswith("damaged").any()
     crowds = folder.instances()["iscrowd"].sum()
     assert (dropped["reason"] == "crowd region").sum() == crowds

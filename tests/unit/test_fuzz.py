@@ -141,7 +141,9 @@ def small(tmp_path_factory):
     scenes.write(root / "coco", 3, 1, scenes.Look())
     folder = CocoFolder(root / "coco", "scenes")
     images = folder.captions().drop_duplicates("image_id", ignore_index=True)
-    annotations, _ = by_instances.annotate(folder, images, "{category}")
+    annotations, _ = by_instances.annotate(
+        folder, images, "{category}", by_instances.read_instances(folder, images)
+    )
     write_release(root / "release", images, annotations, "images")
     return folder, images
 
@@ -167,7 +169,9 @@ def read_coco(folder):
     with told(folder.root):
         images = folder.captions().drop_duplicates("image_id", ignore_index=True)
         fits("images", images.assign(annotator="instances", sha256=""))
-        annotations, dropped = by_instances.annotate(folder, images.head(5), "{category}")
+        annotations, dropped = by_instances.annotate(
+            folder, images.head(5), "{category}", by_instances.read_instances(folder, images)
+        )
         fits("annotations", annotations)
         fits("dropped", dropped)
         for row in annotations.merge(images, on="image_id").itertuples():

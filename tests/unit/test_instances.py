@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headimpact.annotate.instances import annotate
+from headimpact.annotate.instances import annotate, read_instances
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
@@ -21,7 +21,7 @@ def folder(tmp_path):
 def test_a_template_that_cannot_be_filled_is_refused(folder, template):
     images = draw_images(folder.captions(), 3, 0)
     with pytest.raises(UserError, match=r"^annotator\.description: "):
-        annotate(folder, images, template)
+        annotate(folder, images, template, read_instances(folder, images))
 
 
 def test_an_instance_without_a_description_is_described_by_the_template(folder):
@@ -31,7 +31,9 @@ def test_an_instance_without_a_description_is_described_by_the_template(folder):
     path.write_text(json.dumps(content))
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     images = draw_images(folder.captions(), 3, 0)
-    annotations, _ = annotate(folder, images, "template: {category}")
+    annotations, _ = annotate(
+        folder, images, "template: {category}", read_instances(folder, images)
+    )
     templated = [text for text in annotations["description"] if text.startswith("template: ")]
     assert templated == ["template: " + names[content["annotations"][0]["category_id"]]]
     assert len(annotations) == len(content["annotations"])
@@ -42,6 +44,7 @@ def test_an_empty_mask_is_returned_with_an_empty_box(folder):
     content = json.loads(path.read_text())
     content["annotations"][0]["segmentation"] = [[3, 3] * 3]
     path.write_text(json.dumps(content))
-    annotations, dropped = annotate(folder, draw_images(folder.captions(), 3, 0), "{category}")
+    images = draw_images(folder.captions(), 3, 0)
+    annotations, dropped = annotate(folder, images, "{category}", read_instances(folder, images))
     assert len(dropped) == 0
     assert (annotations[["x0", "y0", "x1", "y1"]] == 0).all(axis=1).sum() == 1

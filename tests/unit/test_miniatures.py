@@ -16,7 +16,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from headimpact.annotate.instances import annotate
+from headimpact.annotate.instances import annotate, read_instances
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images
@@ -66,7 +66,7 @@ def new_scenes(tmp_path_factory):
     folder = CocoFolder(root, "scenes")
     samples = draw_images(folder.captions(), 240, 0)
     samples["sample_id"] = range(len(samples))
-    annotations, _ = annotate(folder, samples, "{category}")
+    annotations, _ = annotate(folder, samples, "{category}", read_instances(folder, samples))
     objects = annotations.sample(frac=1, random_state=0).drop_duplicates("image_id")
     objects = objects.merge(samples[["image_id", "sample_id"]], on="image_id")
     objects["object_id"] = range(len(objects))

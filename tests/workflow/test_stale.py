@@ -126,10 +126,10 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("scores",), {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}}, {}),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
-        (("sampling", "seed"), 1, jobs(SAMPLED, images=1, annotate=1)),
-        (("sampling", "images"), 26, jobs(SAMPLED, images=1, annotate=1)),
+        (("sampling", "seed"), 1, jobs(SAMPLED, images=1, instances=1, annotate=1)),
+        (("sampling", "images"), 26, jobs(SAMPLED, images=1, instances=1, annotate=1)),
         (("sampling", "order"), "area", SAMPLED),
-        (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, annotate=1)),
+        (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, instances=1, annotate=1)),
         (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
         # metrics are computed from what the models said
         (("metrics",), {"perplexity": {}}, TABLE4),
@@ -171,7 +171,7 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         assert planned(finished) == {}
         assert planned(finished, "results/other/table2.csv") == {}
         new = planned(finished, "results/new/table4.csv")
-    data = dict.fromkeys(("scenes", "images", "annotate", "samples", "questions"), 1)
+    data = dict.fromkeys(("scenes", "images", "instances", "annotate", "samples", "questions"), 1)
     # the original's layers stand in Table 3 alone
     assert new == {**data, **MODEL, "layers": TRAINED, "table4": 1}
 

@@ -3,7 +3,7 @@
 
 rule annotate:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         unpack(ask("annotator_inputs")),
         images=rules.images.output.images,
     output:

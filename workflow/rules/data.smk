@@ -46,7 +46,7 @@ rule captions:
 
 rule images:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("annotation_files", kind="captions")),
         release=ask("release_folder"),
     output:
         images="results/{study}/images.parquet",
@@ -70,3 +70,26 @@ rule images:
         code=code("images"),
     script:
         "../scripts/images.py"
+
+
+rule instances:
+    input:
+        unpack(ask("annotation_files", kind="instances")),
+        images=rules.images.output.images,
+    output:
+        instances="results/{study}/instances.parquet",
+    log:
+        "results/{study}/logs/instances.log",
+    benchmark:
+        "results/{study}/benchmarks/instances.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        folder=ask("images_folder"),
+        code=code("instances"),
+    script:
+        "../scripts/instances.py"

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         unpack(ask("adapter_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,

@@ -3,7 +3,7 @@
 
 rule figure2:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         tokens=ask("first_tokens"),

@@ -3,7 +3,7 @@
 
 rule features:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         samples=rules.samples.output.samples,
         checkpoint=answering(model_to_run),
     output:
@@ -31,7 +31,7 @@ rule features:
 
 rule finetune:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         checkpoint=answering(model_to_run),

@@ -27,7 +27,7 @@ rule tokens:
 
 rule attention:
     input:
-        unpack(ask("annotation_files")),
+        unpack(ask("image_files")),
         samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         checkpoint=answering(model_to_run),

@@ -14,6 +14,8 @@ with job(snakemake) as job:
         options[option], record[option] = open_checkpoint(options[option], job.input.get(option))
     if "release" in entry.needs:
         record["release"], options["release"] = options["release"], job.input.release
+    if "instances" in entry.needs:
+        options["instances"] = artifacts.read(job.input.instances, "instances")
     if "model" in entry.needs:
         options["batch"] = job.study.annotator.batch
     annotations, dropped = entry.load()(open_images(job, images), images, **options)

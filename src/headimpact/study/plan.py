@@ -58,16 +58,17 @@ class Plan:
             return {"root": own, "subset": "images", "images": dataset.root, "upright": True}
         return {"root": dataset.root or self.coco, "subset": dataset.subset}
 
-    def annotation_files(self) -> Files:
-        """What a rule that opens images or annotations waits for."""
-        dataset = self.study.dataset
-        if dataset.kind == "scenes":
+    def image_files(self) -> Files:
+        """What a rule that opens images waits for; nothing for a folder of the user's."""
+        if self.study.dataset.kind == "scenes":
             return {"dataset": f"{self.folder}/dataset"}
-        if dataset.kind == "captions":
-            return {"captions": f"{self.folder}/dataset/annotations/captions_images.json"}
-        root, kinds = dataset.root or self.coco, self.study.annotation_kinds
-        files = {kind: f"{root}/annotations/{kind}_{dataset.subset}.json" for kind in kinds}
-        return files if dataset.root else {**files, "photographs": f"{root}/{dataset.subset}"}
+        return {"photographs": f"{self.coco}/val2017"} if self.study.downloads_coco else {}
+
+    def annotation_files(self, kind: str) -> Files:
+        """What a rule that reads the annotation file of a kind waits for."""
+        folder = self.images_folder()
+        files = {kind: f"{folder['root']}/annotations/{kind}_{folder['subset']}.json"}
+        return self.image_files() | ({} if self.study.dataset.kind == "scenes" else files)
 
     def release_folder(self) -> str | list:
         """The authors' release, if the study uses it: the user's folder or the one to download."""
@@ -93,7 +94,8 @@ class Plan:
         """What an annotator waits for beside the images: the release, its checkpoints."""
         entry, options = self.annotator(annotator), self.study.annotator.options
         files = {name: self._record(**options[name]) for name in entry.checkpoints}
-        return files | ({"release": self.release_folder()} if "release" in entry.needs else {})
+        given = {"instances": f"{self.folder}/instances.parquet", "release": self.release_folder()}
+        return files | {need: file for need, file in given.items() if need in entry.needs}
 
     def annotator_options(self, annotator: str) -> dict[str, Any]:
         """The options of an annotator; one that names a checkpoint with what identifies that."""
@@ -209,7 +211,7 @@ class Plan:
             files["tokens"] = f"{self.folder}/{model}/tokens.parquet"
             files["attention"] = self.attention_of([model])
         if "model" in needs:
-            files |= {**self.annotation_files(), "checkpoint": self.fetched_model(model)}
+            files |= {**self.image_files(), "checkpoint": self.fetched_model(model)}
         return files
 
     def layer_scores(self, model: str, setup: str) -> str | list:
