@@ -32,8 +32,8 @@ def annotate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The key objects of `images`, and what was left out and why.
 
-    images, instances: tables of those kinds. description: template with {category} and {article} for
-    the description of an instance that has none of its own. Crowd regions are left out. The
+    images, instances: tables of those kinds. description: template with {category} and {article}
+    for the description of an instance that has none of its own. Crowd regions are left out. The
     confidence is 1 for every mask, since people drew them. Each image is decoded, so that a
     damaged one is reported here and not hours later. Returns tables of the kinds "annotations"
     and "dropped". Raises UserError if the template has other fields.
