@@ -8,23 +8,23 @@ from headimpact.miniature.checkpoints import MAKERS, save
 
 torch.set_num_threads(1)
 
-# tests by what they are and how long they take; plain `pytest` leaves these out, .ci/run does not
+# The marks of test files. Plain `pytest` deselects marked tests, .ci/run runs them.
 MARKS = {"test_faults.py": "faults", "test_fuzz.py": "fuzz"}
 FAST_GRAPH = "test_small_graph.py"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        name = MARKS.get(item.path.name)
-        if name is None and item.path.parent.name == "workflow" and item.path.name != FAST_GRAPH:
-            name = "slow"
-        if name:
-            item.add_marker(getattr(pytest.mark, name))
+        mark = MARKS.get(item.path.name)
+        if mark is None and item.path.parent.name == "workflow" and item.path.name != FAST_GRAPH:
+            mark = "slow"
+        if mark:
+            item.add_marker(getattr(pytest.mark, mark))
 
 
 @pytest.fixture(scope="session", params=sorted(MAKERS))
-def made(request):
-    """A small random model of each of the paper's classes, with its family."""
+def model_and_family(request):
+    """A small random model of each of the paper's classes, and its family."""
     torch.manual_seed(0)
     model, family = MAKERS[request.param]()
     return model.eval(), family
@@ -32,7 +32,7 @@ def made(request):
 
 @pytest.fixture
 def photo():
-    """A noise image of a given size."""
+    """Makes a noise image of a given size."""
 
     def make(width, height, seed=0):
         rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    """Makes a Project in a folder of its own. As the checkpoints' its name has spaces and an ü."""
+    """Makes a Project in a new folder. Its path has a space and an ü, as the checkpoints' has."""
 
     def make(config):
         return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)

@@ -12,10 +12,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Checkpoints {id: folder}; what it was asked for stands in `requests`.
+    """Serves checkpoints, {id: folder}, and records its requests in `requests`.
 
-    gated: ids that want the token `hf_licensed`. fails: ids at which the server fails. breaks:
-    how many weight files are cut off in the middle before one is sent whole.
+    gated: ids that need the token `hf_licensed`. fails: ids that are answered with status 500.
+    breaks: the number of weight files that are cut off halfway before a complete one is sent.
     """
 
     def __init__(self, checkpoints, gated=(), fails=(), breaks=0):
@@ -24,7 +24,7 @@ class Hub:
 
     @contextmanager
     def running(self):
-        """The environment (dict) with which the hub's library talks to this server."""
+        """Run the server; yield the environment (dict) that points huggingface_hub to it."""
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,23 +56,23 @@ class Hub:
     def answer(self, request, body):
         path = unquote(urlsplit(request.path).path)
         self.requests.append((request.command, path, request.headers.get("Range")))
-        parts = path.strip("/").removeprefix("api/models/").split("/")
-        name, rest = "/".join(parts[:2]), parts[2:]
+        segments = path.strip("/").removeprefix("api/models/").split("/")
+        name, route = "/".join(segments[:2]), segments[2:]
         if name not in self.checkpoints:
             return self.refuse(request, 401, "RepoNotFound", body)
         if name in self.fails:
             return self.send_error(request, 500, {}, body)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if name in self.gated and token != "hf_licensed" and rest[0] != "revision":
+        if name in self.gated and token != "hf_licensed" and route[0] != "revision":
             return self.refuse(request, 403 if token else 401, "GatedRepo", body)
         folder = self.checkpoints[name]
-        if rest[0] in ("revision", "tree", "resolve") and rest[1] not in ("main", COMMIT):
+        if route[0] in ("revision", "tree", "resolve") and route[1] not in ("main", COMMIT):
             return self.refuse(request, 404, "RevisionNotFound", body)
-        if rest[0] == "auth-check":
+        if route[0] == "auth-check":
             return self.send(request, b"{}", {}, body)
-        if rest[0] == "revision":
+        if route[0] == "revision":
             return self.send(request, json.dumps({"id": name, "sha": COMMIT}).encode(), {}, body)
-        if rest[0] == "tree":
+        if route[0] == "tree":
             entries = [
                 {"type": "file", "path": file.relative_to(folder).as_posix()}
                 | {"size": file.stat().st_size, "oid": _etag(file)[:40]}
@@ -80,18 +80,18 @@ class Hub:
                 if file.is_file()
             ]
             return self.send(request, json.dumps(entries).encode(), {}, body)
-        file = folder / "/".join(rest[2:])
+        file = folder / "/".join(route[2:])
         if not file.is_file():
             return self.refuse(request, 404, "EntryNotFound", body)
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_etag(file)[:40]}"'}
         return self.send(request, file.read_bytes(), headers, body)
 
     def send(self, request, content, headers, body):
-        wanted, whole, status = request.headers.get("Range"), len(content), 200
-        if wanted:
-            start = int(wanted.removeprefix("bytes=").split("-")[0])
+        byte_range, size, status = request.headers.get("Range"), len(content), 200
+        if byte_range:
+            start = int(byte_range.removeprefix("bytes=").split("-")[0])
             content, status = content[start:], 206
-            headers = {**headers, "Content-Range": f"bytes {start}-{whole - 1}/{whole}"}
+            headers = {**headers, "Content-Range": f"bytes {start}-{size - 1}/{size}"}
         request.send_response(status)
         for key, value in {**headers, "Content-Length": len(content)}.items():
             request.send_header(key, str(value))

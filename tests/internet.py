@@ -1,4 +1,4 @@
-"""What the paper's study fetches, small, from servers on this machine: COCO, release, hub."""
+"""Local servers with small versions of the paper's downloads: COCO, the release and the hub."""
 
 import csv
 import functools
@@ -23,7 +23,7 @@ from headimpact.miniature.annotators import save_florence2, save_sam2
 
 
 def make_coco(folder, real=None):
-    """COCO val2017 in small: the photographs of the folder `real`, or drawn scenes as JPEG."""
+    """Write a small COCO val2017 to `folder`: a copy of `real`, or synthetic scenes as JPEG."""
     if real:
         shutil.copytree(real, folder, copy_function=shutil.copyfile)
         return
@@ -36,27 +36,29 @@ def make_coco(folder, real=None):
 
 
 def make_release(folder, coco):
-    """A release: the authors' own of HEADIMPACT_RELEASE, or masks of the scenes in their form."""
+    """Write a release: a copy of HEADIMPACT_RELEASE, or the scenes' masks in the same format."""
     real = os.environ.get("HEADIMPACT_RELEASE")
     if real and os.environ.get("HEADIMPACT_COCO"):
         shutil.copytree(real, folder, copy_function=shutil.copyfile)
         return
     captions = CocoFolder(coco, "val2017").captions()
     images = captions.drop_duplicates("image_id").head(16).assign(annotator="instances")
-    found, _ = annotate(CocoFolder(coco, "val2017"), images, "{article} {category}")
-    found["confidence"] = [0.8 if i % 9 == 0 else 0.9 for i in range(len(found))]
-    found.loc[found["image_id"] == images["image_id"].iloc[0], "confidence"] = 0.5
-    found = found[found["image_id"] != images["image_id"].iloc[1]]
-    release.write(folder, images, found, "http://images.cocodataset.org/val2017")
+    objects, _ = annotate(CocoFolder(coco, "val2017"), images, "{article} {category}")
+    objects["confidence"] = [0.8 if i % 9 == 0 else 0.9 for i in range(len(objects))]
+    objects.loc[objects["image_id"] == images["image_id"].iloc[0], "confidence"] = 0.5
+    objects = objects[objects["image_id"] != images["image_id"].iloc[1]]
+    release.write(folder, images, objects, "http://images.cocodataset.org/val2017")
 
 
-def commit(folder):
-    """`folder` as a git repository; its commit (str)."""
+def commit_folder(folder):
+    """Make `folder` a git repository and return the hash of its commit."""
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for step in (["init"], ["add", "."], ["commit", "-m", "masks"]):
         subprocess.run(["git", *identity, *step], cwd=folder, check=True, capture_output=True)
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True)
-    return done.stdout.strip()
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True
+    )
+    return result.stdout.strip()
 
 
 class Internet:
@@ -66,7 +68,7 @@ class Internet:
         self.folder, self.coco = folder, folder / "coco"
         make_coco(self.coco, os.environ.get("HEADIMPACT_COCO"))
         make_release(folder / "release", self.coco)
-        self.commit = commit(folder / "release")
+        self.commit = commit_folder(folder / "release")
         self.archives = self._archives()
         save_florence2(folder / "florence2")
         save_sam2(folder / "sam2", video=True)
@@ -82,9 +84,9 @@ class Internet:
         )
 
     def _archives(self):
-        """The archives as COCO names them, and the table of their sizes and hashes."""
+        """Write the archives under COCO's names; return rows of path, size in bytes and MD5."""
         rows = []
-        for name, parts in (
+        for name, subfolders in (
             ("annotations/annotations_trainval2017.zip", ["annotations"]),
             ("zips/val2017.zip", ["val2017"]),
         ):
@@ -92,19 +94,20 @@ class Internet:
             path.parent.mkdir(parents=True)
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("annotations/person_keypoints_val2017.json", "{}")
-                for part in parts:
-                    for file in sorted((self.coco / part).iterdir()):
-                        archive.write(file, f"{part}/{file.name}")
+                for subfolder in subfolders:
+                    for file in sorted((self.coco / subfolder).iterdir()):
+                        archive.write(file, f"{subfolder}/{file.name}")
             content = path.read_bytes()
             rows.append((name, len(content), hashlib.md5(content).hexdigest()))
         return rows
 
-    def set_up(self, project):
-        """Have `project` fetch from here: sizes and hashes, and where the servers are."""
+    def write_downloads_table(self, project):
+        """Replace the sizes and hashes that `project` expects by those of these archives."""
         with (project.folder / "resources/downloads.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("path", "bytes", "md5"), *self.archives])
 
     def downloads(self, port):
+        """The `downloads` of config.yaml that name these servers."""
         return {
             "coco": f"http://127.0.0.1:{port}",
             "release": (self.folder / "release").as_uri(),
@@ -113,8 +116,8 @@ class Internet:
 
     @contextmanager
     def running(self):
-        """COCO's server and the hub; gives their environment and `downloads` of config.yaml."""
-        handler = functools.partial(_Quiet, directory=str(self.folder / "www"))
+        """Run COCO's server and the hub; yield their environment and config.yaml's `downloads`."""
+        handler = functools.partial(_QuietHandler, directory=str(self.folder / "www"))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -125,10 +128,10 @@ class Internet:
             server.server_close()
 
     def released_images(self):
-        told = json.loads((self.folder / "release/dataset_masks.json").read_text())
-        return pd.Series([sample["image_id"] for sample in told])
+        samples = json.loads((self.folder / "release/dataset_masks.json").read_text())
+        return pd.Series([sample["image_id"] for sample in samples])
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

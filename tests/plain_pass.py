@@ -1,12 +1,13 @@
-"""The plain way to score a description: one whole pass of the model, all attention kept."""
+"""A reference for scoring: a full forward pass of the model that returns all attention."""
 
 import torch
 
 
-def plain(model, family, image, sequence):
-    """One whole pass with eager attention: the model's own forward, from pixels.
+def full_pass(model, family, image, sequence):
+    """Score a sequence by the model's own forward from pixels, with eager attention.
 
-    Returns the target's log-probabilities and the mean attention from its tokens to the image's.
+    Returns the target's log-probabilities, (tokens,), and the mean attention from its tokens to
+    the image tokens, (layers, heads, image tokens).
     """
     text = model.get_submodule(family.decoder)
     ids = torch.tensor([sequence.ids])
@@ -18,10 +19,10 @@ def plain(model, family, image, sequence):
     implementation = text.config._attn_implementation
     text.config._attn_implementation = "eager"
     with torch.no_grad():
-        out = model(input_ids=ids, output_attentions=True, use_cache=False, **inputs)
+        outputs = model(input_ids=ids, output_attentions=True, use_cache=False, **inputs)
     text.config._attn_implementation = implementation
     start = sequence.start
-    logs = out.logits[0, start - 1 : -1].log_softmax(-1)
-    logs = logs.gather(-1, ids[0, start:, None])[:, 0]
-    attention = torch.stack(out.attentions)[:, 0, :, start:]
-    return logs, attention[..., ids[0] == family.image_token].mean(2)
+    log_probabilities = outputs.logits[0, start - 1 : -1].log_softmax(-1)
+    log_probabilities = log_probabilities.gather(-1, ids[0, start:, None])[:, 0]
+    attention = torch.stack(outputs.attentions)[:, 0, :, start:]
+    return log_probabilities, attention[..., ids[0] == family.image_token].mean(2)

@@ -11,30 +11,28 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PARTS = (
+COPIED_PATHS = (
     *("Snakefile", "workflow", "profiles", "envs", "src"),
     *("resources/configurations", "resources/published", "resources/downloads.csv"),
 )
-
-
-ALL = ("paligemma2", "qwen2_vl", "idefics3")
+MINIATURES = ("paligemma2", "qwen2_vl", "idefics3")
 
 
 class Project:
-    """A copy of the workflow in a folder of its own, with a configuration of the test's."""
+    """A copy of the workflow in a new folder, with the configuration that a test gives."""
 
     def __init__(self, folder, config):
         self.folder = folder
         folder.mkdir()
-        for part in PARTS:
-            source = ROOT / part
-            (folder / part).parent.mkdir(exist_ok=True)
+        for path in COPIED_PATHS:
+            source = ROOT / path
+            (folder / path).parent.mkdir(exist_ok=True)
             if source.is_dir():
                 ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-                shutil.copytree(source, folder / part, ignore=ignore)
+                shutil.copytree(source, folder / path, ignore=ignore)
             else:
-                shutil.copy(source, folder / part)
-        self.paths = []  # searched for packages before all others
+                shutil.copy(source, folder / path)
+        self.paths = []  # they come first on PYTHONPATH
         self.connections = folder / "connections.txt"
         self.servers = {}
         self.configure(config)
@@ -44,23 +42,28 @@ class Project:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def snakemake(self, *arguments):
-        """The finished run, its output as text; whether it ended well is the caller's to ask.
+        """Run Snakemake and return its CompletedProcess, whatever its exit code.
 
-        It may connect to nothing; with `self.servers`, an environment, to servers of the test.
+        Every connection is refused, unless `self.servers` is set: environment variables with the
+        addresses of the test's servers, which allow connections to this machine.
         """
         return subprocess.run(**self._call(arguments), capture_output=True, text=True)
 
     def start(self, *arguments):
-        """A run that goes on beside the test, in a session of its own; its output in output.txt."""
+        """Start Snakemake in the background, in a new session, with its output in output.txt."""
         with (self.folder / "output.txt").open("w") as output:
             return subprocess.Popen(
                 **self._call(arguments), stdout=output, stderr=output, start_new_session=True
             )
 
     def _call(self, arguments):
-        mine = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HEADIMPACT_"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HF_", "HEADIMPACT_"))
+        }
         environment = {
-            **mine,
+            **inherited,
             "HF_HOME": str(self.folder / "hub"),
             "PYTHONPATH": ":".join(map(str, [*self.paths, ROOT / "tests/workflow/offline"])),
             "HEADIMPACT_CONNECTIONS": str(self.connections),
@@ -70,34 +73,34 @@ class Project:
         return {"args": command, "cwd": self.folder, "env": environment}
 
     def run(self, *targets):
-        done = self.snakemake("--cores", "2", *targets)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        result = self.snakemake("--cores", "2", *targets)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
 
     def planned(self, *targets):
-        """The rules that a dry run would run, as a dict of counts."""
-        done = self.snakemake("-n", *targets)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """The number of jobs of each rule that a dry run plans: {rule: count}."""
+        result = self.snakemake("-n", *targets)
+        assert result.returncode == 0, result.stdout + result.stderr
         stats = re.search(
-            r"Job stats:\njob +count\n[- ]+\n(.*?)total", done.stdout + done.stderr, re.S
+            r"Job stats:\njob +count\n[- ]+\n(.*?)total", result.stdout + result.stderr, re.S
         )
         if stats is None:
             return {}
         return {line.split()[0]: int(line.split()[1]) for line in stats[1].strip().splitlines()}
 
     def refused(self, *targets, start="config.yaml: "):
-        """The one line with which the run ends before any job; `start` is how it begins."""
-        done = self.snakemake("--cores", "2", *targets)
-        assert done.returncode != 0
-        assert "Finished job" not in done.stdout + done.stderr
-        lines = [line for line in done.stderr.splitlines() if line.startswith(start)]
-        assert len(lines) == 1, done.stderr
-        assert "Traceback" not in done.stderr
+        """The error line, beginning with `start`, with which the run ends before its first job."""
+        result = self.snakemake("--cores", "2", *targets)
+        assert result.returncode != 0
+        assert "Finished job" not in result.stdout + result.stderr
+        lines = [line for line in result.stderr.splitlines() if line.startswith(start)]
+        assert len(lines) == 1, result.stderr
+        assert "Traceback" not in result.stderr
         return lines[0]
 
 
 def tiny(checkpoints, *models):
-    """A configuration of one very small study of drawn scenes."""
+    """A configuration of one very small study of synthetic scenes."""
     return {
         "default_study": "tiny",
         "studies": {

@@ -1,4 +1,4 @@
-"""A training on drawn scenes that takes seconds: ten items of a random model, judged by four."""
+"""A training on synthetic scenes that takes seconds: ten training items, four for validation."""
 
 from functools import partial
 
@@ -23,14 +23,14 @@ SHORTCUTS = {"few_logits": True, "frozen_layers": True}
 
 
 def random_model(name="qwen2_vl"):
-    """The same random model at every call, with its family."""
+    """A random model, the same at every call, and its family."""
     torch.manual_seed(0)
     model, family = MAKERS[name]()
     return model.eval(), family
 
 
 def make_study(root):
-    """A folder of scenes, written to `root`, its samples, objects and Items."""
+    """Write scenes to `root`; return their folder, samples, objects and Items."""
     scenes.write(root, 14, 3, scenes.Look())
     folder = CocoFolder(root, "scenes")
     samples = folder.captions().drop_duplicates("image_id")
@@ -49,7 +49,7 @@ def make_study(root):
 
 
 def train(items, folder, layers=(4, 9), training=TRAINING, model=None, lora=LORA):
-    """History and adapter of a training whose state and adapter lie in `folder`."""
+    """Train with state and adapter in `folder`; return the history and the adapter's weights."""
     model, family = model or random_model()
     adapt = partial(add_adapter, **lora)
     arguments = (list(layers), items[:10], items[10:], adapt, training, SHORTCUTS)

@@ -1,4 +1,4 @@
-"""Rows of tables that rules hand to each other, and the check that reading one is refused."""
+"""Rows of the tables that rules exchange, and a check that reading a table is refused."""
 
 import pytest
 
@@ -16,8 +16,8 @@ SCORES = [
 ]
 
 
-def refused(path, kind, message):
-    """Reading raises UserError, one line that begins with the file, holds `message`, and a fix."""
+def assert_refused(path, kind, message):
+    """Assert that reading raises UserError: a line with the path, `message` and a fix."""
     with pytest.raises(UserError) as error:
         artifacts.read(path, kind)
     text = str(error.value)

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-# srun within a job looks for it there alone
+# the only path where srun looks for it in a job
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 GPUS = CONFIGURATION.with_name("gres.conf")
-# memory is enforced by polling; GPUs are counted, not there
-TEXT = """
+# Slurm polls jobs to enforce memory limits. It only counts the GPUs, which need not exist.
+CONFIGURATION_TEXT = """
 ClusterName=headimpact
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -46,14 +46,14 @@ PartitionName=tests Nodes={host} Default=YES State=UP
 """
 
 
-def missing():
-    """Why Slurm cannot be started here; None if it can."""
+def unavailable_reason():
+    """Why Slurm cannot be started on this machine, or None if it can."""
     if os.geteuid():
         return "starting Slurm needs root"
     if find_spec("snakemake_executor_plugin_slurm") is None:
         return "not installed: snakemake-executor-plugin-slurm"
-    if wanted := [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name)]:
-        return f"not installed: {', '.join(wanted)}"
+    if programs := [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name)]:
+        return f"not installed: {', '.join(programs)}"
     if CONFIGURATION.exists() or GPUS.exists():
         return f"{CONFIGURATION.parent} is configured: this machine has a Slurm of its own"
     return None
@@ -61,7 +61,7 @@ def missing():
 
 @contextmanager
 def running(folder):
-    """Slurm with its state in `folder`, a Path; gone when it ends."""
+    """Run Slurm with its state in `folder` (Path); stop it and remove its configuration after."""
     folder.chmod(0o711)
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
@@ -74,7 +74,7 @@ def running(folder):
     daemons = []
     try:
         CONFIGURATION.parent.mkdir(exist_ok=True)
-        CONFIGURATION.write_text(TEXT.format(host=host, folder=folder))
+        CONFIGURATION.write_text(CONFIGURATION_TEXT.format(host=host, folder=folder))
         GPUS.write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
             with (folder / f"{command[0]}.out").open("w") as log:
@@ -92,13 +92,13 @@ def running(folder):
 
 
 def idle():
-    told = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
-    return told.stdout.strip() == "idle"
+    state = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
+    return state.stdout.strip() == "idle"
 
 
-def wait_until(reached, folder):
+def wait_until(condition, folder):
     for _ in range(150):
-        if reached():
+        if condition():
             return
         time.sleep(0.2)
     logs = [path.read_text() for path in folder.glob("*.out")]
@@ -106,9 +106,9 @@ def wait_until(reached, folder):
 
 
 def records():
-    """What Slurm itself knows of every job since it started: a list of dicts, in their order."""
-    told = subprocess.run(
+    """Slurm's record of every job since it started: a list of dicts, by job id."""
+    output = subprocess.run(
         ["scontrol", "show", "job", "-o"], capture_output=True, text=True, check=True
     )
-    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.stdout.splitlines()]
-    return [job for job in jobs if "JobId" in job]  # it says so if there is none
+    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in output.stdout.splitlines()]
+    return [job for job in jobs if "JobId" in job]  # without jobs, scontrol prints a sentence

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tables import SCORES, TOKENS, refused
+from tables import SCORES, TOKENS, assert_refused
 
 from headimpact import artifacts
 from headimpact.guards import UserError
@@ -139,15 +139,15 @@ def table_with(column, values):
 @pytest.mark.parametrize("column", artifacts.TABLES["scores"])
 def test_a_missing_column_is_named(path, column):
     pq.write_table(table_with(column, None), path)
-    refused(path, "scores", f"column {column} is missing in this table of scores; add it")
+    assert_refused(path, "scores", f"column {column} is missing in this table of scores; add it")
 
 
 def test_unknown_and_repeated_columns_are_named(path):
     table = pa.table(pd.DataFrame(SCORES[:2]))
     pq.write_table(table.append_column("extra", table["n"]), path)
-    refused(path, "scores", "column extra is unknown in this table of scores; remove it")
+    assert_refused(path, "scores", "column extra is unknown in this table of scores; remove it")
     pq.write_table(table.append_column("n", table["n"]), path)
-    refused(path, "scores", "column n occurs twice in this table of scores; remove it")
+    assert_refused(path, "scores", "column n occurs twice in this table of scores; remove it")
 
 
 def test_the_index_that_pandas_writes_of_filtered_rows_is_no_column(path):
@@ -177,7 +177,7 @@ def test_the_index_that_pandas_writes_of_filtered_rows_is_no_column(path):
 )
 def test_a_column_of_other_values_is_named(path, column, values, message):
     pq.write_table(table_with(column, values), path)
-    refused(path, "scores", f"column {column} {message}")
+    assert_refused(path, "scores", f"column {column} {message}")
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_a_list_of_other_values_is_named(path, values, message):
     table = pa.table(pd.DataFrame(TOKENS))
     index = table.schema.get_field_index("coverage")
     pq.write_table(table.set_column(index, "coverage", pa.array(values)), path)
-    refused(path, "tokens", message)
+    assert_refused(path, "tokens", message)
 
 
 def test_a_table_of_another_kind_is_refused(path):
     artifacts.write(path, "scores", SCORES)
-    refused(path, "tokens", "column object_id is missing in this table of tokens")
+    assert_refused(path, "tokens", "column object_id is missing in this table of tokens")
 
 
 def test_a_record_that_cannot_be_read_is_named(path):

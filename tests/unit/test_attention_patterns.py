@@ -93,8 +93,8 @@ def test_gemma3_is_expressed_by_the_image_pattern(gemma3, sequence):
 
 
 @pytest.mark.parametrize("window", [None, 50, 20])
-def test_the_families_see_what_their_models_see(made, photo, window):
-    model, family = made
+def test_the_families_see_what_their_models_see(model_and_family, photo, window):
+    model, family = model_and_family
     layers = [layer.self_attn for layer in model.get_submodule(family.decoder).layers]
     windows = [getattr(layer, "sliding_window", None) for layer in layers]
     if window and not any(windows):

@@ -1,4 +1,4 @@
-"""A checkpoint's folder: what identifies it, what its SHA256SUMS refuses, what it must hold."""
+"""A checkpoint's folder: its identity, the check of its SHA256SUMS, and its required files."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from headimpact.checkpoints import (
 )
 from headimpact.guards import UserError
 
-WHERE = "config.yaml: studies.mine.models.own.checkpoint"
+WHERE = "config.yaml: studies.animals.models.own.checkpoint"
 TYPES = ("qwen2_vl", "idefics3")
 MINIATURES = Path(__file__).parents[2] / "resources/miniature"
 FILES = {
@@ -30,20 +30,21 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path):
+    """A folder with the files of a complete checkpoint."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def change_without_trace(path, text):
-    """Other content of the same size, with the same time of modification."""
+def replace_content(path, text):
+    """Write text of the same size, and keep the file's modification time."""
     status = path.stat()
     assert len(text) == status.st_size
     path.write_text(text)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_without_sums_the_identity_is_of_names_sizes_and_times(folder):
+def test_without_sums_the_identity_depends_on_names_sizes_and_times(folder):
     identities = [folder_identity(folder), folder_identity(folder)]
     path = folder / "model.safetensors"
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
@@ -61,17 +62,17 @@ def test_without_sums_the_identity_is_of_names_sizes_and_times(folder):
     assert folder_identity(folder) == identities[-1]
 
 
-def test_with_sums_the_identity_is_of_their_content(folder):
+def test_with_sums_the_identity_depends_on_their_content(folder):
     write_sums(folder)
     identity = folder_identity(folder)
     for path in folder.iterdir():
         os.utime(path, ns=(1, 1))
     assert folder_identity(folder) == identity
-    change_without_trace(folder / "model.safetensors", "WEIGHTS")
+    replace_content(folder / "model.safetensors", "WEIGHTS")
     write_sums(folder)
     changed = folder_identity(folder)
     assert changed != identity
-    # a file that they do not list counts as without them
+    # an unlisted file enters the identity by name, size and time
     (folder / "chat_template.json").write_text("{}")
     assert folder_identity(folder) != changed
 
@@ -82,7 +83,7 @@ def test_sums_pass_until_a_file_differs(folder):
     check_sums(folder)
     listed = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
     assert listed == sorted(FILES)
-    change_without_trace(folder / "model.safetensors", "WEIGHTS")
+    replace_content(folder / "model.safetensors", "WEIGHTS")
     with pytest.raises(UserError, match=r"model\.safetensors: its SHA-256 is not .* again, or"):
         check_sums(folder)
     (folder / "model.safetensors").unlink()
@@ -97,7 +98,7 @@ def test_sums_as_sha256sum_writes_them_pass(folder):
     # what a second `sha256sum * > SHA256SUMS` writes: the hash of the file while it is empty
     path.write_text(binary + f"{'e3b0c44298fc1c14':0<64}  SHA256SUMS\n")
     check_sums(folder)
-    change_without_trace(folder / "tokenizer.json", "[]")
+    replace_content(folder / "tokenizer.json", "[]")
     with pytest.raises(UserError, match=r"tokenizer\.json: its SHA-256"):
         check_sums(folder)
 
@@ -122,7 +123,7 @@ def test_a_right_hash_of_a_file_elsewhere_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", ["idefics3", "paligemma2", "qwen2_vl"])
-def test_the_miniatures_are_complete_and_as_they_were_trained(name):
+def test_the_miniatures_are_complete_and_match_their_sums(name):
     folder = MINIATURES / name
     listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
     assert listed == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
@@ -132,7 +133,8 @@ def test_the_miniatures_are_complete_and_as_they_were_trained(name):
     assert decoder_layers(WHERE, folder) == 12
 
 
-def refused(folder, message, chat=True):
+def assert_refused(folder, message, chat=True):
+    """Assert that the folder is refused in a line with its path, `message` and a fix."""
     with pytest.raises(UserError) as error:
         check_model_folder(WHERE, folder, TYPES, chat)
     text = str(error.value)
@@ -156,7 +158,7 @@ def test_a_complete_folder_passes(folder):
 )
 def test_each_missing_file_is_named(folder, name, message):
     (folder / name).unlink()
-    refused(folder, message)
+    assert_refused(folder, message)
 
 
 def test_a_family_without_a_chat_needs_no_template(folder):
@@ -165,10 +167,10 @@ def test_a_family_without_a_chat_needs_no_template(folder):
 
 
 @pytest.mark.parametrize("names", [["tokenizer.model"], ["vocab.json", "merges.txt"]])
-def test_a_tokenizer_is_any_of_the_sets_that_are_read(folder, names):
+def test_each_set_of_tokenizer_files_is_accepted(folder, names):
     (folder / "tokenizer.json").unlink()
     for name in names:
-        refused(folder, "no tokenizer.json or")
+        assert_refused(folder, "no tokenizer.json or")
         (folder / name).touch()
     check_model_folder(WHERE, folder, TYPES, chat=True)
 
@@ -187,9 +189,9 @@ def test_a_chat_template_is_accepted_in_each_file_that_may_hold_it(folder, name,
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("{}")
     if name.endswith(".json"):
-        refused(folder, "no chat template in")
+        assert_refused(folder, "no chat template in")
         (folder / name).write_text("{")
-        refused(folder, f"{name} cannot be read")
+        assert_refused(folder, f"{name} cannot be read")
     (folder / name).write_text(text)
     check_model_folder(WHERE, folder, TYPES, chat=True)
 
@@ -197,7 +199,7 @@ def test_a_chat_template_is_accepted_in_each_file_that_may_hold_it(folder, name,
 @pytest.mark.parametrize("text", ["", "{", "\xff", "[" * 100_000])
 def test_a_configuration_that_cannot_be_read_is_named(folder, text):
     (folder / "config.json").write_text(text, encoding="latin-1")
-    refused(folder, "config.json cannot be read")
+    assert_refused(folder, "config.json cannot be read")
     with pytest.raises(UserError, match=r"^config\.yaml: .*config\.json cannot be read"):
         decoder_layers(WHERE, folder)
 
@@ -205,9 +207,9 @@ def test_a_configuration_that_cannot_be_read_is_named(folder, text):
 @pytest.mark.parametrize("value", ["bert", None, ["qwen2_vl"], 3])
 def test_a_model_of_another_type_is_refused(folder, value):
     (folder / "config.json").write_text(json.dumps({"model_type": value}))
-    refused(folder, f"is of model type {value}, not qwen2_vl or idefics3; name another")
+    assert_refused(folder, f"is of model type {value}, not qwen2_vl or idefics3; name another")
     (folder / "config.json").write_text("[]")
-    refused(folder, "is of model type None")
+    assert_refused(folder, "is of model type None")
 
 
 def test_all_shards_of_the_index_must_exist(folder):
@@ -215,14 +217,14 @@ def test_all_shards_of_the_index_must_exist(folder):
     names = ["model-1.safetensors", "model-2.safetensors"]
     index.write_text(json.dumps({"weight_map": {"a": names[0], "b": names[1], "c": names[0]}}))
     for name in names:
-        refused(folder, f"{name} is missing, of the 2 files in model.safetensors.index.json")
+        assert_refused(folder, f"{name} is missing, of the 2 files in model.safetensors.index.json")
         (folder / name).touch()
     check_weights(WHERE, folder, TYPES)
     for text in ("{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}', "[]"):
         index.write_text(text)
-        refused(folder, "has no weight_map; download the checkpoint again")
+        assert_refused(folder, "has no weight_map; download the checkpoint again")
     index.write_text("{")
-    refused(folder, "model.safetensors.index.json cannot be read")
+    assert_refused(folder, "model.safetensors.index.json cannot be read")
 
 
 def test_weights_alone_need_neither_tokenizer_nor_processor(folder):
@@ -246,7 +248,7 @@ def test_decoder_layers_are_those_of_the_text_model(folder, config, layers):
 
 
 @pytest.mark.parametrize("value", ["many", 2.0, True, []])
-def test_a_number_of_layers_that_is_none_is_refused(folder, value):
+def test_a_number_of_layers_that_is_no_integer_is_refused(folder, value):
     (folder / "config.json").write_text(json.dumps({"num_hidden_layers": value}))
     with pytest.raises(UserError, match=r"^config\.yaml: .*: num_hidden_layers is .*; correct it"):
         decoder_layers(WHERE, folder)

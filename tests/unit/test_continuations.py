@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain_pass import plain
+from plain_pass import full_pass
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from headimpact.models import prompts
@@ -20,33 +20,33 @@ def features_of(model, family, image):
 
 
 @pytest.mark.parametrize("size", [(108, 72), (72, 108), (200, 145)])
-def test_descriptions_equal_full_eager_passes(made, photo, size):
-    model, family = made
+def test_descriptions_equal_full_eager_passes(model_and_family, photo, size):
+    model, family = model_and_family
     image, grid = photo(*size), family.grid(*size)
     features = features_of(model, family, image)
     sequences = [prompts.description(family, grid, text) for text in DESCRIPTIONS]
     scores = score_continuations(model, family, features, grid, sequences, attention=True)
     for sequence, score in zip(sequences, scores, strict=True):
-        logs, attention = plain(model, family, image, sequence)
+        logs, attention = full_pass(model, family, image, sequence)
         assert score.attention.shape == (family.layers, family.heads, grid.tokens)
         torch.testing.assert_close(score.log_probabilities, logs, atol=1e-5, rtol=0)
         torch.testing.assert_close(score.attention, attention, atol=1e-7, rtol=0)
 
 
-def test_labels_equal_full_eager_passes(made, photo):
-    model, family = made
+def test_labels_equal_full_eager_passes(model_and_family, photo):
+    model, family = model_and_family
     image, grid = photo(108, 72), family.grid(108, 72)
     features = features_of(model, family, image)
     choices = prompts.choices(family, grid, OPTIONS)
     assert len({choice.ids[-1] for choice in choices}) == 4
     scores = score_continuations(model, family, features, grid, choices)
     for choice, score in zip(choices, scores, strict=True):
-        logs, _ = plain(model, family, image, choice)
+        logs, _ = full_pass(model, family, image, choice)
         torch.testing.assert_close(score.log_probabilities, logs, atol=1e-5, rtol=0)
 
 
-def test_attention_is_not_renormalised_over_the_image(made, photo):
-    model, family = made
+def test_attention_is_not_renormalised_over_the_image(model_and_family, photo):
+    model, family = model_and_family
     grid = family.grid(72, 72)
     features = features_of(model, family, photo(72, 72))
     sequences = [prompts.description(family, grid, "a cat")]
@@ -55,8 +55,8 @@ def test_attention_is_not_renormalised_over_the_image(made, photo):
 
 
 @pytest.mark.parametrize("one_pass", [True, False])
-def test_descriptions_and_a_question_equal_full_eager_passes(made, photo, one_pass):
-    model, family = made
+def test_descriptions_and_a_question_equal_full_eager_passes(model_and_family, photo, one_pass):
+    model, family = model_and_family
     image, grid = photo(108, 72), family.grid(108, 72)
     features = features_of(model, family, image)
     sequences = [
@@ -72,13 +72,13 @@ def test_descriptions_and_a_question_equal_full_eager_passes(made, photo, one_pa
     shared_passes = 2 if family.attention_pattern == "prefix" else 1
     assert len(passes) == (shared_passes if one_pass else len(sequences))
     for sequence, score in zip(sequences, scores, strict=True):
-        logs, _ = plain(model, family, image, sequence)
+        logs, _ = full_pass(model, family, image, sequence)
         assert score.attention is None
         torch.testing.assert_close(score.log_probabilities, logs, atol=1e-5, rtol=0)
 
 
-def test_a_sliding_window_equals_full_eager_passes(made, photo):
-    model, family = made
+def test_a_sliding_window_equals_full_eager_passes(model_and_family, photo):
+    model, family = model_and_family
     text = model.get_submodule(family.decoder)
     layers = [layer.self_attn for layer in text.layers]
     if getattr(layers[0], "sliding_window", None) is None:
@@ -92,7 +92,7 @@ def test_a_sliding_window_equals_full_eager_passes(made, photo):
         layer.sliding_window = 50 if layer.sliding_window else None
     try:
         scores = score_continuations(model, family, features, grid, sequences, attention=True)
-        expected = [plain(model, family, image, sequence) for sequence in sequences]
+        expected = [full_pass(model, family, image, sequence) for sequence in sequences]
     finally:
         text.config.sliding_window = before[0]
         for layer, window in zip(layers, before[1], strict=True):
@@ -103,8 +103,8 @@ def test_a_sliding_window_equals_full_eager_passes(made, photo):
         torch.testing.assert_close(score.attention, attention, atol=1e-7, rtol=0)
 
 
-def test_a_value_that_is_not_finite_is_named(made, photo):
-    model, family = made
+def test_a_value_that_is_not_finite_is_named(model_and_family, photo):
+    model, family = model_and_family
     grid = family.grid(72, 72)
     features = features_of(model, family, photo(72, 72)) * float("nan")
     sequences = [prompts.description(family, grid, "a cat")]
@@ -115,9 +115,9 @@ def test_a_value_that_is_not_finite_is_named(made, photo):
 
 
 @pytest.mark.parametrize("softcap", [None, 50.0])
-def test_sdpa_refuses_a_softcap(made, softcap):
+def test_sdpa_refuses_a_softcap(model_and_family, softcap):
     """It would ignore it; the models' own eager attention does not."""
-    _, family = made
+    _, family = model_and_family
     grid = family.grid(72, 72)
     root = Segment((family.image_token,) * grid.tokens)
     layout = lay_out(family, grid, [root, Segment((5, 6), parent=0, target=True)])
@@ -134,8 +134,8 @@ def test_sdpa_refuses_a_softcap(made, softcap):
         )
 
 
-def test_the_attention_implementation_is_restored_after_an_error(made):
-    model, family = made
+def test_the_attention_implementation_is_restored_after_an_error(model_and_family):
+    model, family = model_and_family
     config = model.get_submodule(family.decoder).config
     before = config._attn_implementation
     with pytest.raises(KeyError), use_prefix_attention(config):
@@ -144,8 +144,8 @@ def test_the_attention_implementation_is_restored_after_an_error(made):
     assert config._attn_implementation == before
 
 
-def test_the_additive_mask_is_the_dtypes_minimum_where_a_key_is_hidden(made):
-    _, family = made
+def test_the_additive_mask_is_the_dtypes_minimum_where_a_key_is_hidden(model_and_family):
+    _, family = model_and_family
     grid = family.grid(72, 72)
     root = Segment((family.image_token,) * grid.tokens)
     tails = [Segment((5, 6), parent=0, target=True), Segment((7,), parent=0, target=True)]

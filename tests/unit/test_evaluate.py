@@ -39,8 +39,8 @@ def answers(model, family, study, **options):
     return pd.DataFrame(evaluate(model, family, features, objects, questions, **options))
 
 
-def test_an_answer_has_log_probabilities_over_the_whole_vocabulary(made, study):
-    model, family = made
+def test_an_answer_has_log_probabilities_over_the_whole_vocabulary(model_and_family, study):
+    model, family = model_and_family
     table = answers(model, family, study)
     assert table["object_id"].tolist() == list(range(6))
     shares = table[[f"log_{label}" for label in LABELS]].map(math.exp).sum(axis=1)
@@ -50,8 +50,8 @@ def test_an_answer_has_log_probabilities_over_the_whole_vocabulary(made, study):
     assert losses.sub(math.log(len(family.tokenizer))).abs().lt(2).all()
 
 
-def test_an_adapter_and_separate_passes_change_nothing_else(made, study, tmp_path):
-    model, family = made
+def test_an_adapter_and_separate_passes_change_nothing_else(model_and_family, study, tmp_path):
+    model, family = model_and_family
     adapted = add_adapter(copy.deepcopy(model), family, [3, 11], **LORA)
     torch.manual_seed(1)
     for name, value in adapted.named_parameters():
@@ -70,8 +70,8 @@ def test_an_adapter_and_separate_passes_change_nothing_else(made, study, tmp_pat
     assert not original["log_probability"].equals(table["log_probability"])
 
 
-def test_stored_features_give_the_same_answers_as_computed_ones(made, study):
-    model, family = made
+def test_stored_features_give_the_same_answers_as_computed_ones(model_and_family, study):
+    model, family = model_and_family
     folder, samples, objects, questions = study
     stored = {s.sample_id: f for s, f in compute(model, family, folder, samples.iloc[1:2])}
     features = load_or_compute(model, family, folder, samples, stored)

@@ -30,8 +30,8 @@ def write_record(path, computed):
     return counts
 
 
-def test_stored_features_are_those_of_each_image(made, photo, tmp_path, monkeypatch):
-    model, family = made
+def test_stored_features_are_those_of_each_image(model_and_family, photo, tmp_path, monkeypatch):
+    model, family = model_and_family
     samples = pd.DataFrame({"sample_id": [7, 3, 5], "file_name": ["0", "1", "2"]})
     computed = list(features.compute(model, family, Folder(photo), samples))
     assert [sample.sample_id for sample, _ in computed] == [7, 3, 5]
@@ -50,8 +50,8 @@ def test_stored_features_are_those_of_each_image(made, photo, tmp_path, monkeypa
         assert torch.equal(stored[sample.sample_id], alone)
 
 
-def test_features_that_are_not_stored_are_computed(made, photo):
-    model, family = made
+def test_features_that_are_not_stored_are_computed(model_and_family, photo):
+    model, family = model_and_family
     samples = pd.DataFrame({"sample_id": [7, 3, 5], "file_name": ["broken", "1", "broken"]})
     stored = {5: torch.full((4, 8), 5.0), 7: torch.full((4, 8), 7.0)}
     loaded = list(features.load_or_compute(model, family, Folder(photo), samples, stored))
@@ -61,8 +61,8 @@ def test_features_that_are_not_stored_are_computed(made, photo):
         assert torch.equal(tensor, expected)
 
 
-def test_an_image_that_cannot_be_read_ends_the_generator(made, photo):
-    model, family = made
+def test_an_image_that_cannot_be_read_ends_the_generator(model_and_family, photo):
+    model, family = model_and_family
     samples = pd.DataFrame({"sample_id": [0, 1], "file_name": ["0", "broken"]})
     images = features.compute(model, family, Folder(photo), samples)
     assert next(images)[0].sample_id == 0
@@ -70,9 +70,9 @@ def test_an_image_that_cannot_be_read_ends_the_generator(made, photo):
         next(images)
 
 
-def test_no_samples_are_no_features(made, photo):
+def test_no_samples_are_no_features(model_and_family, photo):
     no_samples = pd.DataFrame({"sample_id": [], "file_name": []})
-    assert list(features.compute(*made, Folder(photo), no_samples)) == []
+    assert list(features.compute(*model_and_family, Folder(photo), no_samples)) == []
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ def trained(request, tmp_path_factory):
     return model, family, before, items, history, folder
 
 
-def test_only_q_k_v_of_the_chosen_layers_are_adapted(made):
-    model, family = fresh(made[1])
+def test_only_q_k_v_of_the_chosen_layers_are_adapted(model_and_family):
+    model, family = fresh(model_and_family[1])
     adapted = add_adapter(model, family, [0, 11], **LORA)
     expected = {
         f"{family.decoder}.layers.{layer}.self_attn.{name}"

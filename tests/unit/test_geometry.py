@@ -57,8 +57,8 @@ BOXES = [(0.1, 0.2, 0.6, 0.5), (0.5, 0.0, 1.0, 0.4), (0.0, 0.55, 0.45, 1.0)]
 
 @pytest.mark.parametrize("box", BOXES)
 @pytest.mark.parametrize("size", [(108, 72), (72, 108), (108, 108), (300, 200), (145, 200)])
-def test_miniatures(made, size, box):
-    check(made[1], *size, box)
+def test_miniatures(model_and_family, size, box):
+    check(model_and_family[1], *size, box)
 
 
 TOKENIZERS = {
@@ -122,8 +122,8 @@ def test_grey_photographs_are_like_any_other(real_size, tmp_path, size):
         assert torch.equal(tensor, colour[name])
 
 
-def test_an_image_s_features_are_its_own_whatever_is_beside_it(made, photo):
-    model, family = made
+def test_an_image_s_features_are_its_own_whatever_is_beside_it(model_and_family, photo):
+    model, family = model_and_family
     images = [photo(*size, seed=n) for n, size in enumerate([(108, 72), (72, 72), (300, 100)])]
     together = family.features(model, family.pixels(images))
     for image, features in zip(images, together, strict=True):
@@ -139,8 +139,8 @@ def test_an_image_that_is_not_split_is_one_tile():
     check(family, 300, 200, (0.0, 0.0, 0.6, 0.9))
 
 
-def test_positions_are_the_models_own(made, photo):
-    model, family = made
+def test_positions_are_the_models_own(model_and_family, photo):
+    model, family = model_and_family
     if family.model_type != "qwen2_vl":
         pytest.skip("only Qwen2-VL has positions of three axes")
     for size in ((108, 72), (72, 108), (200, 145)):

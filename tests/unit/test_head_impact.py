@@ -1,4 +1,4 @@
-"""Head Impact: its arithmetic, and the whole of it against a plain implementation."""
+"""Head Impact: its arithmetic, and a comparison with an implementation in plain loops."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_pass import plain
+from plain_pass import full_pass
 
 from headimpact.dataset.masks import encode
 from headimpact.guards import UserError
@@ -21,7 +21,7 @@ BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 
 
 def test_binarise_is_strictly_above_the_mean():
-    # mean of 1, 2, 3 is 2: what equals it is not above it
+    # the mean of 1, 2, 3 is 2, and 2 is not above it
     for kind in (np.array, torch.tensor):
         assert binarise(kind([1.0, 2.0, 3.0])).tolist() == [False, False, True]
         assert not binarise(kind([0.25] * 4)).any()
@@ -30,7 +30,7 @@ def test_binarise_is_strictly_above_the_mean():
 def test_iou_by_hand():
     mask = np.array([True, True, False, False])
     attended = np.array([[True, False, True, False], [True, True, False, False]])
-    # one token shared of three in either; two of two
+    # intersection 1 and union 3; intersection 2 and union 2
     assert iou(attended, mask).tolist() == [1 / 3, 1.0]
 
 
@@ -50,7 +50,7 @@ def test_iou_refuses_an_empty_mask():
 
 
 @given(BITS)
-def test_pack_and_back(bits):
+def test_unpack_inverts_pack(bits):
     assert unpack(pack(np.array(bits)), len(bits)).tolist() == [bits]
 
 
@@ -77,7 +77,7 @@ def test_head_impact_over_objects_and_over_images():
     assert scores.standard_error.item() == pytest.approx(np.std([0.3, 0.9], ddof=1) / np.sqrt(2))
 
 
-def _study(photo, size, masks, descriptions):
+def _make_study(photo, size, masks, descriptions):
     samples = pd.DataFrame(
         [{"sample_id": 0, "image_id": 5, "file_name": "x", "width": size[0], "height": size[1]}]
     )
@@ -97,50 +97,52 @@ def _study(photo, size, masks, descriptions):
     return samples, objects, Folder()
 
 
-def _inputs(model, family, samples, objects, folder, batch):
-    parts = attended_tokens(model, family, folder, samples, objects, batch)
+def _make_inputs(model, family, samples, objects, folder, batch):
+    tables = attended_tokens(model, family, folder, samples, objects, batch)
     return ScoreInputs(
         samples,
         objects,
         tokens=pd.DataFrame(object_tokens(family, samples, objects)),
-        attention=pd.concat(map(pd.DataFrame, parts), ignore_index=True),
+        attention=pd.concat(map(pd.DataFrame, tables), ignore_index=True),
     )
 
 
-def test_against_a_plain_implementation(made, photo):
-    """Whole passes with output_attentions=True under eager, thresholds and IoU in plain loops."""
-    model, family = made
+def test_head_impact_equals_an_implementation_in_plain_loops(model_and_family, photo):
+    """Attention comes from full eager forward passes with output_attentions=True."""
+    model, family = model_and_family
     size = (108, 72)
     masks = [np.zeros((72, 108), bool) for _ in range(3)]
     masks[0][5:50, 10:60] = True
     masks[1][30:72, 70:108] = True
     masks[2][:, :20] = True
     texts = ["a small red circle", "a dog", "a large blue heart"]
-    samples, objects, folder = _study(photo, size, masks, texts)
-    inputs = _inputs(model, family, samples, objects, folder, batch=2)
+    samples, objects, folder = _make_study(photo, size, masks, texts)
+    inputs = _make_inputs(model, family, samples, objects, folder, batch=2)
     scores = head_impact(inputs, 0.5, "objects")
     assert scores.n == 3
-    grid, wanted = family.grid(*size), np.zeros((family.layers, family.heads))
+    grid, expected = family.grid(*size), np.zeros((family.layers, family.heads))
     for mask, text in zip(masks, texts, strict=True):
-        _, attention = plain(model, family, photo(*size), prompts.description(family, grid, text))
+        _, attention = full_pass(
+            model, family, photo(*size), prompts.description(family, grid, text)
+        )
         inside = [bool(c >= 0.5) for c in coverage(mask, grid.rectangles)]
         for layer in range(family.layers):
             for head in range(family.heads):
                 row = attention[layer, head].double()
                 above = [bool(value > row.mean()) for value in row]
-                both = sum(a and m for a, m in zip(above, inside, strict=True))
-                either = sum(a or m for a, m in zip(above, inside, strict=True))
-                wanted[layer, head] += both / either / len(masks)
-    np.testing.assert_allclose(scores.value, wanted, atol=1e-5)
+                intersection = sum(a and m for a, m in zip(above, inside, strict=True))
+                union = sum(a or m for a, m in zip(above, inside, strict=True))
+                expected[layer, head] += intersection / union / len(masks)
+    np.testing.assert_allclose(scores.value, expected, atol=1e-5)
 
 
-def test_an_object_that_covers_no_token_is_left_out(made, photo):
-    model, family = made
+def test_an_object_that_covers_no_token_is_left_out(model_and_family, photo):
+    model, family = model_and_family
     masks = [np.zeros((72, 108), bool) for _ in range(2)]
     masks[0][5:50, 10:60] = True
-    masks[1][3, 3] = True  # one pixel: half of no token
-    samples, objects, folder = _study(photo, (108, 72), masks, ["a cat", "a dot"])
-    inputs = _inputs(model, family, samples, objects, folder, batch=8)
+    masks[1][3, 3] = True  # a single pixel covers less than half of its token
+    samples, objects, folder = _make_study(photo, (108, 72), masks, ["a cat", "a dot"])
+    inputs = _make_inputs(model, family, samples, objects, folder, batch=8)
     ids, ious = object_ious(inputs.tokens, inputs.attention, 0.5)
     assert ids.tolist() == [0] and ious.shape == (1, family.layers, family.heads)
     assert head_impact(inputs, 0.5, "objects").n == 1
@@ -152,7 +154,9 @@ def test_an_object_that_covers_no_token_is_left_out(made, photo):
 
 
 def test_scores_of_heads_and_of_layers_become_tables():
-    table = scores_table("mine", average(np.arange(6.0).reshape(1, 2, 3), np.array([0]), "objects"))
+    table = scores_table(
+        "shallow", average(np.arange(6.0).reshape(1, 2, 3), np.array([0]), "objects")
+    )
     assert table["value"].tolist() == [0, 1, 2, 3, 4, 5]
     assert table["layer"].tolist() == [0, 0, 0, 1, 1, 1]
     assert table["head"].tolist() == [0, 1, 2, 0, 1, 2]
@@ -161,9 +165,9 @@ def test_scores_of_heads_and_of_layers_become_tables():
     assert layers["standard_error"].isna().all() and set(layers["score"]) == {"deep"}
 
 
-def test_a_planted_head_has_the_highest_impact(made):
-    """Layer 0's head 1 gets a query that only what the object's tokens carry can answer."""
-    model, family = made
+def test_a_planted_head_has_the_highest_impact(model_and_family):
+    """Head 1 of layer 0 gets a query that matches only the keys of the object's tokens."""
+    model, family = model_and_family
     grid = family.grid(108, 108)
     mask = np.zeros((108, 108), bool)
     mask[24:72, 36:84] = True
@@ -171,7 +175,7 @@ def test_a_planted_head_has_the_highest_impact(made):
     decoder = model.get_submodule(family.decoder)
     attention = decoder.layers[0].self_attn
     size = attention.head_dim
-    slow = size // 2 - 1  # the dimension that rotary positions turn least
+    slowest = size // 2 - 1  # the dimension with the lowest rotary frequency
     state = {name: value.clone() for name, value in model.state_dict().items()}
     try:
         with torch.no_grad():
@@ -179,12 +183,12 @@ def test_a_planted_head_has_the_highest_impact(made):
             embedding[:, 0], embedding[:, 1] = 0, 1
             for projection, head, reads, sign in (
                 (attention.q_proj, 1, 1, 1),
-                (attention.q_proj, 0, 1, -1),  # shares the key with head 1, and looks away
+                (attention.q_proj, 0, 1, -1),  # the same key with the opposite query
                 (attention.k_proj, 0, 0, 1),
             ):
                 rows = slice(head * size, (head + 1) * size)
                 projection.weight[rows] = 0
-                projection.weight[head * size + slow, reads] = sign
+                projection.weight[head * size + slowest, reads] = sign
                 if projection.bias is not None:
                     projection.bias[rows] = 0
         hidden = decoder.config.hidden_size

@@ -22,8 +22,10 @@ def trained(tmp_path):
     return tmp_path / "adapter", tmp_path / "history.json"
 
 
-def test_a_loaded_adapter_has_the_saved_weights_and_can_be_unloaded(made, tmp_path):
-    name = next(name for name, make in MAKERS.items() if type(make()[1]) is type(made[1]))
+def test_a_loaded_adapter_has_the_saved_weights_and_can_be_unloaded(model_and_family, tmp_path):
+    name = next(
+        name for name, make in MAKERS.items() if type(make()[1]) is type(model_and_family[1])
+    )
     model, family = MAKERS[name]()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     adapted = add_adapter(model, family, [3, 7], **LORA)

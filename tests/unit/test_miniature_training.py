@@ -23,8 +23,8 @@ def predict(model, family, features, grid, lessons):
     return places, labels[0], logits.log_softmax(-1)
 
 
-def test_a_packed_lesson_equals_scoring(made, photo):
-    model, family = made
+def test_a_packed_lesson_equals_scoring(model_and_family, photo):
+    model, family = model_and_family
     grid, teacher = family.grid(72, 72), Teacher(family)
     (features,) = family.features(model, family.pixels([photo(72, 72)]))
     places, labels, logs = predict(
@@ -36,8 +36,8 @@ def test_a_packed_lesson_equals_scoring(made, photo):
     torch.testing.assert_close(packed, score.log_probabilities, atol=1e-5, rtol=0)
 
 
-def test_packed_lessons_do_not_see_each_other(made, photo):
-    model, family = made
+def test_packed_lessons_do_not_see_each_other(model_and_family, photo):
+    model, family = model_and_family
     grid, teacher = family.grid(108, 72), Teacher(family)
     (features,) = family.features(model, family.pixels([photo(108, 72)]))
     first = ("is there a circle", ["yes"])
@@ -53,8 +53,8 @@ def test_packed_lessons_do_not_see_each_other(made, photo):
     torch.testing.assert_close(*logs, atol=1e-5, rtol=0)
 
 
-def test_answers_of_a_lesson_do_not_see_each_other(made, photo):
-    model, family = made
+def test_answers_of_a_lesson_do_not_see_each_other(model_and_family, photo):
+    model, family = model_and_family
     grid, teacher = family.grid(108, 72), Teacher(family)
     (features,) = family.features(model, family.pixels([photo(108, 72)]))
     names = ["a small red circle", "a large blue moon"]

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pandas as pd
 import pytest
-from tables import SCORES, TOKENS, refused
+from tables import SCORES, TOKENS, assert_refused
 
 from headimpact import artifacts
 from headimpact.guards import UserError
@@ -52,7 +52,7 @@ def test_a_footer_that_contradicts_itself_is_refused(path, before, after, messag
     content = path.read_bytes()
     assert content.count(before) >= 1
     path.write_bytes(content.replace(before, after, 1))
-    refused(path, "scores", message)
+    assert_refused(path, "scores", message)
 
 
 def test_a_damaged_page_is_named_with_its_column(path):
@@ -65,7 +65,7 @@ def test_a_damaged_page_is_named_with_its_column(path):
         changed = bytearray(content)
         changed[position] ^= 1
         path.write_bytes(changed)
-        refused(path, "attention", "damaged (column attended: ")
+        assert_refused(path, "attention", "damaged (column attended: ")
         with pytest.raises(UserError, match=r"damaged .column attended: .*run again"):
             artifacts.check_pages(path)
 
@@ -75,9 +75,9 @@ def test_a_cut_or_lengthened_file_is_refused(path):
     content = path.read_bytes()
     for end in range(1, len(content), 7):
         path.write_bytes(content[:end])
-        refused(path, "scores", "delete it and run again")
+        assert_refused(path, "scores", "delete it and run again")
     path.write_bytes(content + b"0")
-    refused(path, "scores", "delete it and run again")
+    assert_refused(path, "scores", "delete it and run again")
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_cut_or_lengthened_file_is_refused(path):
 )
 def test_a_file_that_is_not_parquet_is_refused(path, content, message):
     path.write_bytes(content)
-    refused(path, "scores", message)
+    assert_refused(path, "scores", message)
     with pytest.raises(UserError, match="run again"):
         artifacts.provenance(path)
 
 
 def test_a_missing_file_is_named(path):
-    refused(path, "scores", "no such file; correct the path")
+    assert_refused(path, "scores", "no such file; correct the path")
     for function in (artifacts.provenance, artifacts.check_pages):
         with pytest.raises(UserError, match="no such file"):
             function(path)

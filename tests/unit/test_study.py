@@ -1,4 +1,4 @@
-"""config.yaml: what it may hold, and what is asked of a study."""
+"""config.yaml: which keys and values are valid, and how a study resolves them."""
 
 import copy
 import json
@@ -41,12 +41,12 @@ def study(**changes):
     return parse_config(config).studies["s"]
 
 
-def refused(place, key, **changes):
-    """Assert that the changed study is refused in one line that begins with `place` and `key`."""
+def assert_refused(section, key, **changes):
+    """Assert that the changed study is refused in one line that begins with `section` and `key`."""
     with pytest.raises(UserError) as error:
         study(**changes)
     line = str(error.value)
-    assert line.startswith(f"config.yaml: studies.s.{place}{key}: ") and "\n" not in line
+    assert line.startswith(f"config.yaml: studies.s.{section}{key}: ") and "\n" not in line
     return line
 
 
@@ -59,7 +59,7 @@ def test_the_shipped_studies_are_valid(name, monkeypatch):
     assert config.study(name).runs()
 
 
-def test_a_setup_runs_once_a_variant_and_draw_and_the_original_once():
+def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
     runs = study(variants={"fast": {"learning_rate": 0.1}}).runs()
     assert runs[0] == Run("original", "default", 0)
     assert [run.path for run in runs if run.setup == "random-2"] == [
@@ -79,11 +79,11 @@ def test_a_variant_overrides_its_setup_which_overrides_the_study():
     )
     assert values.training_of("full", "default")["epochs"] == 2
     assert values.training_of("top-2", "default")["epochs"] == 7
-    told = values.training_of("top-2", "long")
-    assert (told["epochs"], told["batch_size"], told["seed"]) == (9, 3, 5)
+    training = values.training_of("top-2", "long")
+    assert (training["epochs"], training["batch_size"], training["seed"]) == (9, 3, 5)
 
 
-def test_only_setups_that_rank_layers_wait_for_a_score():
+def test_only_setups_that_rank_layers_need_a_score():
     entry = study(scores={"a": {"kind": "head_impact"}, "b": {"kind": "head_impact"}})
     assert [entry.score_of(setup) for setup in entry.setups] == [None, "a", "a", None]
     setups = {**BASE["studies"]["s"]["setups"], "top-2": {"layers": "top", "count": 2, "by": "b"}}
@@ -93,7 +93,7 @@ def test_only_setups_that_rank_layers_wait_for_a_score():
     assert entry.score_of("top-2") == "b"
 
 
-def test_options_come_with_their_defaults():
+def test_missing_options_get_their_defaults():
     entry = study(scores={"strict": {"kind": "head_impact", "mask_share": 0.9}})
     assert entry.scores["strict"].options == {"mask_share": 0.9, "average_over": "objects"}
     assert entry.mask_share == 0.9
@@ -102,14 +102,14 @@ def test_options_come_with_their_defaults():
 
 
 @pytest.mark.parametrize(
-    ("place", "key", "changes"),
+    ("section", "key", "changes"),
     [
         ("", "lorra", {"lorra": 1}),
         ("methods.lora.", "rnk", {"methods": {"lora": {"rnk": 4}}}),
         ("methods.lora.", "rank", {"methods": {"lora": {"rank": "eight"}}}),
         ("methods.lora.", "rank", {"methods": {"lora": {"rank": True}}}),
         ("methods.lora.", "dropout", {"methods": {"lora": {"dropout": float("nan")}}}),
-        ("scores.mine.", "kind", {"scores": {"mine": {}}}),
+        ("scores.strict.", "kind", {"scores": {"strict": {}}}),
         ("scores.hi.", "mask_share", {"scores": {"hi": {"kind": "head_impact", "mask_share": 2}}}),
         ("", "scores", {"scores": {}}),
         ("", "models", {"models": {}}),
@@ -155,18 +155,20 @@ def test_options_come_with_their_defaults():
         ),
     ],
 )
-def test_a_bad_key_is_named_in_one_line(place, key, changes):
-    refused(place, key, **changes)
+def test_a_bad_key_is_named_in_one_line(section, key, changes):
+    assert_refused(section, key, **changes)
 
 
-def test_an_unknown_key_is_answered_with_the_known_ones():
-    assert "rank, alpha, dropout, targets" in refused(
+def test_an_error_lists_the_known_keys_or_a_valid_value():
+    assert "rank, alpha, dropout, targets" in assert_refused(
         "methods.lora.", "x", methods={"lora": {"x": 1}}
     )
-    assert "1e-4" in refused("training.", "learning_rate", training={"learning_rate": "1e-4"})
+    assert "1e-4" in assert_refused(
+        "training.", "learning_rate", training={"learning_rate": "1e-4"}
+    )
 
 
-def test_a_default_study_that_is_not_there_is_named():
+def test_a_missing_default_study_is_named():
     with pytest.raises(UserError, match=r"^config\.yaml: default_study: "):
         parse_config({**BASE, "default_study": "t"})
 
@@ -175,7 +177,7 @@ CONFIG = {"model_type": "qwen2_vl", "text_config": {"num_hidden_layers": 3}}
 
 
 def checkpoint(folder, config=CONFIG):
-    """A folder with all the files of a checkpoint, empty but for its configuration."""
+    """A folder with all the files of a checkpoint, empty except its configuration."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
@@ -193,7 +195,7 @@ def checkpoint(folder, config=CONFIG):
         ({"layers": [0, 3]}, "layers"),
     ],
 )
-def test_no_setup_trains_more_layers_than_there_are(tmp_path, flat, setup, key):
+def test_a_setup_with_more_layers_than_the_decoder_is_refused(tmp_path, flat, setup, key):
     config = {"model_type": "qwen2_vl", "num_hidden_layers": 3} if flat else CONFIG
     models = {"own": {"title": "own", "checkpoint": checkpoint(tmp_path / "own", config)}}
     study(models=models, setups={"a": {"layers": "top", "count": 3}}).check_files("here")
@@ -203,26 +205,26 @@ def test_no_setup_trains_more_layers_than_there_are(tmp_path, flat, setup, key):
         study(models=models, setups={"a": setup}).check_files("here")
 
 
-def test_folders_that_are_not_there_are_named(tmp_path, monkeypatch):
+def test_missing_folders_are_named(tmp_path, monkeypatch):
     for path, start in (("./nowhere", "no folder"), ("nowhere", "nowhere is neither")):
         models = {"own": {"title": "own", "checkpoint": path}}
         with pytest.raises(UserError, match=rf"^here\.models\.own\.checkpoint: {start}"):
             study(models=models).check_files("here")
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^here\.models\.own\.checkpoint: no folder a/mine"):
-        models = {"own": {"title": "own", "checkpoint": "a/mine"}}
+    with pytest.raises(UserError, match=r"^here\.models\.own\.checkpoint: no folder a/checkpoint"):
+        models = {"own": {"title": "own", "checkpoint": "a/checkpoint"}}
         study(models=models).check_files("here")
     with pytest.raises(UserError, match="File name too long"):
-        long = {"own": {"title": "own", "checkpoint": "./" + "x" * 300}}
-        study(models=long).check_files("here")
+        models = {"own": {"title": "own", "checkpoint": "./" + "x" * 300}}
+        study(models=models).check_files("here")
     captions = {"kind": "captions", "root": str(tmp_path), "captions": "nowhere.csv"}
     annotator = {"name": "florence2_sam2"}
     with pytest.raises(UserError, match=r"^here\.dataset\.captions: no nowhere\.csv"):
         study(dataset=captions, annotator=annotator).check_files("here")
 
 
-def test_schema_and_documentation_are_as_generated():
+def test_schema_and_documentation_are_up_to_date():
     schema = json.loads((ROOT / "docs/config.schema.json").read_text())
     assert schema == documentation.schema()
     assert (ROOT / "docs/configuration.md").read_text() == documentation.page()
@@ -246,7 +248,7 @@ def test_schema_and_documentation_are_as_generated():
 @pytest.mark.parametrize(
     "table", ["FAMILIES", "ANNOTATORS", "SCORES", "LAYER_CHOICES", "METHODS", "METRICS"]
 )
-def test_every_entry_of_the_registry_is_there(table):
+def test_every_entry_of_the_registry_can_be_loaded(table):
     for entry in getattr(registry, table).values():
         assert entry.load() is not None
 
@@ -269,7 +271,7 @@ def test_every_entry_of_the_registry_is_there(table):
         (b"a: " + b"[" * 5000, "not YAML in UTF-8 (maximum recursion depth"),
         *((content, "holds no keys") for content in (b"", b"- 1", b"text")),
         (b"__use_yte__: true\n?exit(): 1", "__use_yte__: would run code; write what it makes"),
-        # small, and of 10 ** 9 values; and without end
+        # a small file with 10 ** 9 values, and a mapping that contains itself
         (
             b"a0: &a0 [x, x]\n"
             + b"".join(
@@ -282,7 +284,7 @@ def test_every_entry_of_the_registry_is_there(table):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_is_not_plain_yaml_is_refused_in_a_line(content, reason):
+def test_content_other_than_plain_yaml_is_refused_in_one_line(content, reason):
     with pytest.raises(ValueError, match=r"^config\.yaml: ") as error:
         check_yaml(content)
     assert reason in str(error.value)

@@ -1,16 +1,17 @@
 import pytest
-from projects import ALL, tiny
+from projects import MINIATURES, tiny
 
 
 @pytest.fixture(scope="session")
 def finished(project, checkpoints):
-    """All tables and figures of three random models, made once; tests leave it as it was.
+    """A finished study of three random models, with all tables and figures.
 
-    Beside it the study `other`, of one model, with its Head Impact alone.
+    All tests share it, so a test undoes its changes. A second study, `other`, of one model, has
+    only its Head Impact.
     """
-    told = tiny(checkpoints, *ALL)
-    told["studies"]["other"] = tiny(checkpoints, "qwen2_vl")["studies"]["tiny"]
-    made = project(told)
-    made.output = made.run()
-    made.run("results/other/table2.csv")
-    return made
+    config = tiny(checkpoints, *MINIATURES)
+    config["studies"]["other"] = tiny(checkpoints, "qwen2_vl")["studies"]["tiny"]
+    workflow = project(config)
+    workflow.output = workflow.run()
+    workflow.run("results/other/table2.csv")
+    return workflow

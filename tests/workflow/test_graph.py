@@ -1,4 +1,4 @@
-"""The whole graph on a very small study: what it makes, and what a change makes it do again."""
+"""The full workflow on a very small study: its results, and what a change reruns."""
 
 import copy
 import hashlib
@@ -9,22 +9,22 @@ import shutil
 import pandas as pd
 import torch
 from PIL import Image
-from projects import ALL, tiny
+from projects import MINIATURES, tiny
 from safetensors.torch import load_file
 
 from headimpact import artifacts
 from headimpact.models import features
 
-RUNS = 4  # of a model
+RUNS = 4  # for each model
 
 
-def test_all_tables_and_figures_are_there(finished):
+def test_all_tables_and_figures_are_written(finished):
     results = finished.folder / "results"
     table = pd.read_csv(results / "table4.csv")
     setups = ["original", "top-2", "random-2"]
     columns = [name for setup in setups for name in (setup, f"{setup}_error")]
     assert list(table.columns) == ["model", "metric", *columns]
-    assert list(table["model"].unique()) == [name.upper() for name in ALL]
+    assert list(table["model"].unique()) == [name.upper() for name in MINIATURES]
     assert len(table) == 9 and table.notna().all().all()
     assert len(pd.read_csv(results / "tiny/table4_draws.csv")) == 3 * 3 * 4
     layers = pd.read_csv(results / "table3.csv")
@@ -33,8 +33,8 @@ def test_all_tables_and_figures_are_there(finished):
     assert pd.read_csv(results / "table1.csv")["layers"].tolist() == [12] * 3
     assert len(pd.read_csv(results / "table2.csv").columns) == 7
     # q: 96 x 96, k and v: 96 x 48 at rank 8, two layers
-    wanted = 2 * 8 * ((96 + 96) + 2 * (96 + 48))
-    assert pd.read_csv(results / "table5.csv")["trainable"].tolist() == [wanted] * 3
+    parameters = 2 * 8 * ((96 + 96) + 2 * (96 + 48))
+    assert pd.read_csv(results / "table5.csv")["trainable"].tolist() == [parameters] * 3
     for number in (2, 4, 5):
         with Image.open(results / f"figure{number}.png") as image:
             image.load()
@@ -42,11 +42,11 @@ def test_all_tables_and_figures_are_there(finished):
     assert "| **" in (results / "table4.md").read_text()
 
 
-def test_it_says_whose_study_it_is_and_shows_progress(finished):
+def test_a_run_names_its_study_and_logs_progress(finished):
     last = finished.output.strip().splitlines()[-12:]
     assert any("is the study tiny: a very small study" in line for line in last)
     assert any("results/ are copies of the study tiny's" in line for line in last)
-    # its configuration has no such study
+    # this configuration has no study `paper`
     assert not any("results/paper" in line for line in last)
     log = finished.folder / "results/tiny/logs/qwen2_vl.attention.0.log"
     assert "attention: 100%" in log.read_text()
@@ -60,16 +60,16 @@ def test_the_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.run()
 
 
-def test_the_report_holds_tables_and_figures(finished):
-    done = finished.snakemake("--report", "report.html")
-    assert done.returncode == 0, done.stderr
+def test_the_report_contains_tables_and_figures(finished):
+    result = finished.snakemake("--report", "report.html")
+    assert result.returncode == 0, result.stderr
     text = (finished.folder / "report.html").read_text()
     items = [f"Table {number}" for number in range(1, 6)]
     for item in [*items, *(f"Figure {number}" for number in (2, 4, 5))]:
         assert item in text
 
 
-def test_every_artifact_says_where_it_comes_from(finished):
+def test_an_artifact_records_its_provenance(finished):
     path = finished.folder / "results/tiny/qwen2_vl/top-2/default/0/answers.parquet"
     record = artifacts.provenance(path)
     assert record["study"] == "tiny" and record["model"] == "qwen2_vl"
@@ -79,14 +79,14 @@ def test_every_artifact_says_where_it_comes_from(finished):
     assert samples["image_id"].is_unique
 
 
-def test_image_features_stay_and_are_those_of_all_splits_that_a_training_needs(finished):
+def test_image_features_are_stored_for_all_splits_but_impact(finished):
     samples = artifacts.read(finished.folder / "results/tiny/samples.parquet", "samples")
     used = set(samples[samples["split"] != "impact"]["sample_id"])
-    for model in ALL:
+    for model in MINIATURES:
         assert set(features.load(finished.folder / f"results/tiny/{model}/features.json")) == used
 
 
-def test_a_training_and_an_evaluation_do_without_features_that_are_gone(finished):
+def test_deleted_features_are_computed_again_for_training_and_evaluation(finished):
     shutil.rmtree(finished.folder / "results/tiny/qwen2_vl/features")
     assert "Nothing to be done" in finished.run()
     answers = finished.folder / "results/tiny/qwen2_vl/top-2/default/0/answers.parquet"
@@ -111,7 +111,7 @@ def test_a_training_and_an_evaluation_do_without_features_that_are_gone(finished
 
 def test_the_layers_of_table_3_are_those_that_were_trained(finished):
     table = pd.read_csv(finished.folder / "results/tiny/table3.csv", dtype=str)
-    models = {name.upper(): name for name in ALL}
+    models = {name.upper(): name for name in MINIATURES}
     for row in table[table["setup"] != "original"].itertuples():
         folder = finished.folder / f"results/tiny/{models[row.model]}/{row.setup}"
         trained = {
@@ -134,10 +134,10 @@ def test_an_adapter_has_a_card_that_names_its_base_layers_and_command(finished):
     assert str(finished.folder) not in card.replace(history["checkpoint"]["checkpoint"], "")
 
 
-def test_layers_that_come_out_the_same_train_nothing_once_table_3_is_made(finished):
-    """Head Impact over images ranks layers otherwise or not; trainings follow where it does."""
+def test_after_table_3_only_models_with_other_layers_are_trained_again(finished):
+    """Averaging over images may change the chosen layers of a run; only then it trains again."""
     before, files = copy.deepcopy(finished.config), []
-    for model in ALL:
+    for model in MINIATURES:
         files += sorted(finished.folder.glob(f"results/tiny/{model}/*/*/layers.json"))
     contents = [file.read_text() for file in files]
     try:
@@ -154,11 +154,11 @@ def test_layers_that_come_out_the_same_train_nothing_once_table_3_is_made(finish
 
 
 def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, project, checkpoints):
-    """Every shortcut off, everything that can be in two shards: numbers as of one job of each."""
+    """With every shortcut off and two shards for each stage, the numbers stay the same."""
     config = tiny(checkpoints, "qwen2_vl", "paligemma2")
     names = ("one_pass", "kept_features", "frozen_layers", "few_logits")
-    two = {part: {"shards": 2} for part in ("attention", "annotator")}
-    config["studies"]["tiny"].update(two, shortcuts=dict.fromkeys(names, False))
+    shards = {stage: {"shards": 2} for stage in ("attention", "annotator")}
+    config["studies"]["tiny"].update(shards, shortcuts=dict.fromkeys(names, False))
     plain = project(config)
     plain.run("results/table4.csv", "results/tiny/table4_draws.csv", "results/table2.csv")
     for name in ("table4.csv", "tiny/table4_draws.csv", "table2.csv"):
@@ -169,25 +169,27 @@ def test_without_shortcuts_and_in_shards_the_tables_are_the_same(finished, proje
         pd.testing.assert_frame_equal(first[second.columns], second, rtol=1e-3)
 
 
-def test_a_job_runs_its_own_checkout_whatever_else_is_installed(project, checkpoints):
-    made = project(tiny(checkpoints, "qwen2_vl"))
-    source = made.folder / "src/headimpact/dataset/scenes.py"
+def test_a_job_imports_the_package_from_its_own_checkout(project, checkpoints):
+    workflow = project(tiny(checkpoints, "qwen2_vl"))
+    source = workflow.folder / "src/headimpact/dataset/scenes.py"
     source.write_text(f"raise ValueError('its own')\n{source.read_text()}")
-    done = made.snakemake("--cores", "2", "results/tiny/dataset")
-    assert done.returncode != 0 and "ValueError: its own" in done.stderr
+    result = workflow.snakemake("--cores", "2", "results/tiny/dataset")
+    assert result.returncode != 0 and "ValueError: its own" in result.stderr
 
 
-def test_a_run_leaves_what_its_results_rest_on(finished):
-    told = json.loads((finished.folder / "results/tiny/provenance.json").read_text())
-    assert told["study"] == "tiny" and told["configuration"]["methods"]["lora"]["rank"] == 8
-    assert told["seeds"]["training.seed"] == 0 and told["seeds"]["dataset.seed"] == 5
-    assert {entry["checkpoint"].rsplit("/")[-1] for entry in told["checkpoints"]} == set(ALL)
-    assert all(entry["identity"] for entry in told["checkpoints"])
-    assert any(entry.get("device") == "cpu" for entry in told["checkpoints"])
-    assert told["versions"]["torch"] == torch.__version__ and told["machines"]["python"]
-    assert told["data"]["images"] == 24 and len(told["data"]["sha256"]) == 64
+def test_a_run_writes_the_provenance_of_its_study(finished):
+    record = json.loads((finished.folder / "results/tiny/provenance.json").read_text())
+    assert record["study"] == "tiny" and record["configuration"]["methods"]["lora"]["rank"] == 8
+    assert record["seeds"]["training.seed"] == 0 and record["seeds"]["dataset.seed"] == 5
+    assert {entry["checkpoint"].rsplit("/")[-1] for entry in record["checkpoints"]} == set(
+        MINIATURES
+    )
+    assert all(entry["identity"] for entry in record["checkpoints"])
+    assert any(entry.get("device") == "cpu" for entry in record["checkpoints"])
+    assert record["versions"]["torch"] == torch.__version__ and record["machines"]["python"]
+    assert record["data"]["images"] == 24 and len(record["data"]["sha256"]) == 64
     table = finished.folder / "results/tiny/table4.csv"
-    assert told["files"]["table4.csv"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert record["files"]["table4.csv"] == hashlib.sha256(table.read_bytes()).hexdigest()
     jobs = {
         "scenes",
         "images",
@@ -196,34 +198,34 @@ def test_a_run_leaves_what_its_results_rest_on(finished):
         "table4",
         "figure2",
     }
-    assert jobs <= told["rules"].keys()
-    trained = told["rules"]["qwen2_vl.finetune.random-2.default.1"]
+    assert jobs <= record["rules"].keys()
+    trained = record["rules"]["qwen2_vl.finetune.random-2.default.1"]
     assert trained["seconds"] > 0 and trained["peak_mb"] > 100
-    assert told["damaged"] == {}
+    assert record["damaged"] == {}
 
 
-def test_provenance_is_of_the_studies_that_a_run_worked_on(finished):
-    """Another study's was told by the config.yaml that it was made with."""
+def test_a_run_writes_provenance_only_for_its_own_studies(finished):
+    """The provenance of another study describes an earlier config.yaml, and stays."""
     path = finished.folder / "results/other/provenance.json"
     before = path.read_bytes()
     finished.run("results/tiny/table2.csv", "--forcerun", "table2")
     assert path.read_bytes() == before
 
 
-def test_key_objects_of_ones_own_take_the_place_of_those_found(project, checkpoints):
-    """A table that pandas wrote, without the record and the checksums of ours."""
-    made, target = project(tiny(checkpoints, "qwen2_vl")), "results/tiny/objects.parquet"
-    made.run(target)
-    objects = pd.read_parquet(made.folder / target)
-    samples = pd.read_parquet(made.folder / "results/tiny/samples.parquet")
+def test_a_user_s_table_of_objects_replaces_the_annotated_objects(project, checkpoints):
+    """pandas wrote the table, without our metadata and checksums."""
+    workflow, target = project(tiny(checkpoints, "qwen2_vl")), "results/tiny/objects.parquet"
+    workflow.run(target)
+    objects = pd.read_parquet(workflow.folder / target)
+    samples = pd.read_parquet(workflow.folder / "results/tiny/samples.parquet")
     impact = objects["sample_id"].isin(samples.query("split == 'impact'")["sample_id"])
     own = objects[~impact | ~objects["sample_id"].duplicated()].assign(description="a thing")
     own = own.iloc[1:]  # an image without any object
     assert len(own) < len(objects)
-    own.to_parquet(made.folder / target)
-    made.run("results/tiny/qwen2_vl/attention/0.parquet")
+    own.to_parquet(workflow.folder / target)
+    workflow.run("results/tiny/qwen2_vl/attention/0.parquet")
     attention = artifacts.read(
-        made.folder / "results/tiny/qwen2_vl/attention/0.parquet", "attention"
+        workflow.folder / "results/tiny/qwen2_vl/attention/0.parquet", "attention"
     )
     assert set(attention["object_id"]) < set(objects[impact]["object_id"])
-    assert pd.read_parquet(made.folder / target)["description"].eq("a thing").all()
+    assert pd.read_parquet(workflow.folder / target)["description"].eq("a thing").all()

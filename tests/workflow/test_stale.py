@@ -1,4 +1,4 @@
-"""Only what is stale runs again: edits of a finished study, and exactly the jobs planned after."""
+"""After an edit of a finished study, a dry run plans exactly the jobs that the edit affects."""
 
 import copy
 import shutil
@@ -6,31 +6,34 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from projects import ALL, tiny
+from projects import MINIATURES, tiny
 
-MODELS, RUNS, TRAINED = len(ALL), 4, 3  # a model's runs: original, top-2, two draws of random-2
+MODELS, RUNS, TRAINED = (
+    len(MINIATURES),
+    4,
+    3,
+)  # a model's runs: original, top-2, two draws of random-2
 
 
-def jobs(*parts, **more):
-    """The jobs of all parts together, with the copies of the default study's tables and figures."""
-    together = {}
-    for part in (*parts, more):
-        together |= part
+def jobs(*counts, **more):
+    """Job counts joined, {rule: count}, with the copies of the default study's results."""
+    joined = {}
+    for count in (*counts, more):
+        joined |= count
     tables = {"table2": 1, "table3": 1, "table4": 2, "parameters": 2}
     figures = {"figure": 2, "figure2": 2}  # SVG and PNG
     copies = {
-        "default_table": sum(together.get(rule, 0) * n for rule, n in tables.items()),
-        "default_figure": sum(together.get(rule, 0) * n for rule, n in figures.items()),
+        "default_table": sum(joined.get(rule, 0) * n for rule, n in tables.items()),
+        "default_figure": sum(joined.get(rule, 0) * n for rule, n in figures.items()),
     }
-    return together | {rule: count for rule, count in copies.items() if count}
+    return joined | {rule: count for rule, count in copies.items() if count}
 
 
 TABLE4 = jobs(table4=1)
 EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
 TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
 COUNTED = jobs(parameters=1)
-# scores rank the layers of top-2 and of two draws of random-2; what these decide is planned, and
-# does not run if the layers are the same
+# a dry run plans the trainings that follow from new scores; a run skips those with equal layers
 SCORED = jobs(TUNED, score=MODELS, layers=MODELS * TRAINED, table2=1, table3=1, figure=2)
 ATTENDED = jobs(SCORED, attention=MODELS)
 SAMPLED = jobs(
@@ -41,16 +44,16 @@ SAMPLED = jobs(
 
 @contextmanager
 def changed(project, *keys, value):
-    """A configuration with another value there; of the study tiny, unless `studies` is first."""
+    """Set a key for the duration; of the study tiny, unless `keys` begins with `studies`."""
     before = copy.deepcopy(project.config)
     config = copy.deepcopy(before)
-    place = config if keys[0] == "studies" else config["studies"]["tiny"]
+    section = config if keys[0] == "studies" else config["studies"]["tiny"]
     for key in keys[:-1]:
-        place = place.setdefault(key, {})
+        section = section.setdefault(key, {})
     if value is None:
-        del place[keys[-1]]
+        del section[keys[-1]]
     else:
-        place[keys[-1]] = value
+        section[keys[-1]] = value
     try:
         project.configure(config)
         yield
@@ -60,7 +63,7 @@ def changed(project, *keys, value):
 
 @contextmanager
 def edited(project, file, *change):
-    """A file with its text changed: (old, new), or a function of the text."""
+    """Change a file's text for the duration: (old, new), or a function of the text."""
     path = project.folder / file
     before = path.read_text()
     if len(change) == 2:
@@ -83,7 +86,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "wanted"),
+    ("keys", "value", "expected"),
     [
         (("title",), "another title", {}),
         (("methods",), {"lora": {"rank": 4}}, jobs(TUNED, COUNTED)),
@@ -92,13 +95,13 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("training", "learning_rate"), 0.01, TUNED),
         (("training", "seed"), 1, TUNED),
         (("variants",), {"fast": {"learning_rate": 0.1}}, TUNED),
-        # of one setup alone
+        # the training of one setup
         (
             ("setups", "top-2", "training"),
             {"learning_rate": 0.01},
             jobs(TABLE4, finetune=MODELS, evaluate=MODELS),
         ),
-        # the setups whose layers are drawn
+        # random layers
         (
             ("layer_seed",),
             1,
@@ -107,7 +110,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
                 table3=1,
             ),
         ),
-        # a new setup, and one less
+        # a new setup, and a removed setup
         (
             ("setups", "full"),
             {"layers": "all"},
@@ -119,10 +122,10 @@ def test_nothing_is_stale_in_a_finished_study(finished):
             3,
             jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
-        # mask rules: of tokens, and of objects
+        # mask rules for tokens and for objects
         (("scores",), {"head_impact": {"mask_share": 0.25}}, jobs(SCORED, figure2=1)),
         (("scores",), {"head_impact": {"average_over": "images"}}, SCORED),
-        # another score, which nothing asks for
+        # a score that no setup uses
         (("scores",), {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}}, {}),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
@@ -131,10 +134,10 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("sampling", "order"), "area", SAMPLED),
         (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, instances=1, annotate=1)),
         (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
-        # metrics are computed from what the models said
+        # metrics are computed from stored answers
         (("metrics",), {"perplexity": {}}, TABLE4),
         (("metrics",), {"p": {"kind": "answer_probability", "share_of": "vocabulary"}}, TABLE4),
-        # how many at once: the same numbers
+        # batch sizes do not change results
         (("attention",), {"batch": 1}, {}),
         (("annotator", "batch"), 1, {}),
         (("attention",), {"shards": 2}, jobs(SCORED, attention=2 * MODELS)),
@@ -142,9 +145,9 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("shortcuts", "few_logits"), False, TUNED),
     ],
 )
-def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, wanted):
+def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, expected):
     with changed(finished, *keys, value=value):
-        assert planned(finished) == wanted
+        assert planned(finished) == expected
 
 
 def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
@@ -172,7 +175,7 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         assert planned(finished, "results/other/table2.csv") == {}
         new = planned(finished, "results/new/table4.csv")
     data = dict.fromkeys(("scenes", "images", "instances", "annotate", "samples", "questions"), 1)
-    # the original's layers stand in Table 3 alone
+    # the original's layers are an input of Table 3 only
     assert new == {**data, **MODEL, "layers": TRAINED, "table4": 1}
 
 
@@ -182,17 +185,17 @@ def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp
         assert planned(finished) == jobs(MODEL, TABLES)
 
 
-# the family of one model; the original's layers follow from nothing of it
+# the family of one model; the original's layers do not depend on it
 FAMILY = jobs(MODEL, TABLES, layers=TRAINED)
-# what runs or trains a model, and what follows
+# all that runs or trains a model, and what depends on it
 PROMPTED = jobs(ATTENDED, EVALUATED)
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "wanted"),
+    ("file", "change", "expected"),
     [
         ("models/prompts.py", ("What is this photo?", "What do you see?"), PROMPTED),
-        # a sign of equation (1)
+        # the sign of equation (1)
         (
             "scores/head_impact.py",
             ("(attended & mask).sum(-1) /", "-(attended & mask).sum(-1) /"),
@@ -210,11 +213,11 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),
         ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
         ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), FAMILY),
-        # what says the same in other words
+        # docstrings, comments and whitespace
         ("scores/head_impact.py", ("Intersection over union of", "The overlap of"), {}),
         ("models/continuations.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
         ("scores/attention.py", lambda text: text.replace("    ", "\t"), {}),
-        # what arrives through params: a new kind of table, key, score or metric
+        # new entries, which jobs receive through params
         ("artifacts.py", ("TABLES = {", 'TABLES = {"new": {"a": "int64"},'), {}),
         (
             "study/keys.py",
@@ -226,7 +229,7 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
             ("SCORES = {", 'SCORES = {"new": ScoreEntry("scores.new:new"),'),
             {},
         ),
-        # what a table holds
+        # the columns of a table
         (
             "artifacts.py",
             ('"answer": "string"', '"answer": "string?"'),
@@ -234,14 +237,14 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         ),
     ],
 )
-def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, change, wanted):
+def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, change, expected):
     change = change if isinstance(change, tuple) else (change,)
     with edited(finished, f"src/headimpact/{file}", *change):
-        assert planned(finished) == wanted
+        assert planned(finished) == expected
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "wanted"),
+    ("file", "change", "expected"),
     [
         (
             "scripts/table2.py",
@@ -255,14 +258,14 @@ def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, chang
         ("rules/scores.smk", ("mem_mb=8000", "mem_mb=9000"), None),
     ],
 )
-def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, change, wanted):
+def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, change, expected):
     change = change if isinstance(change, tuple) else (change,)
     with edited(finished, f"workflow/{file}", *change):
-        assert planned(finished) == (jobs(**{wanted: 1}) if wanted else {})
+        assert planned(finished) == (jobs(**{expected: 1}) if expected else {})
 
 
 @pytest.mark.parametrize(
-    ("package", "wanted"),
+    ("package", "expected"),
     [
         ("matplotlib", jobs(figure=2, figure2=1)),
         ("peft", jobs(TUNED, EVALUATED, COUNTED)),
@@ -270,14 +273,14 @@ def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, 
         ("snakemake", {}),
     ],
 )
-def test_an_upgrade_reruns_what_imports_the_package(finished, tmp_path, package, wanted):
-    """An installation that says that it holds version 99 of the package."""
+def test_an_upgrade_reruns_what_imports_the_package(finished, tmp_path, package, expected):
+    """The metadata of an installed package claims version 99."""
     record = tmp_path / f"{package}-99.dist-info"
     record.mkdir()
     (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99\n")
     finished.paths = [tmp_path]
     try:
-        assert planned(finished) == wanted
+        assert planned(finished) == expected
     finally:
         finished.paths = []
 
@@ -289,7 +292,7 @@ def test_a_changed_sign_reruns_every_study(finished):
 
 
 def test_neither_a_touch_nor_a_checkout_reruns_anything(finished, tmp_path):
-    """All sources as another commit has them, and back: new times, the same meaning."""
+    """All sources get new times, and a checkout changes them and changes them back."""
     sources = ("Snakefile", "workflow", "src", "envs", "profiles")
     for name in sources:
         for path in [finished.folder / name, *(finished.folder / name).rglob("*")]:
