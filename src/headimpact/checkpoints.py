@@ -33,7 +33,8 @@ def check_name(where: str, checkpoint: str) -> None:
     if checkpoint.startswith("~"):
         raise UserError(f"{where}: {checkpoint}: ~ is not expanded; write the whole path")
     path = Path(checkpoint)
-    if checkpoint.startswith((".", "/")) or (len(path.parts) > 1 and path.parent.is_dir()):
+    local = checkpoint.startswith((".", "/", "checkpoints/", "resources/"))
+    if local or (len(path.parts) > 1 and path.parent.is_dir()):
         raise UserError(f"{where}: no folder {checkpoint}; correct the path or give a hub id")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint, re.ASCII):
         raise UserError(

@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, ImageOps
 from projects import tiny
 
 from headimpact import artifacts
+from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.miniature.annotators import save_florence2, save_sam2
 
@@ -101,3 +102,13 @@ def test_coco_s_layout_needs_no_masks_of_its_own(project, checkpoints, annotator
     made.configure(config_without)
     line = made.refused("results/tiny/objects.parquet")
     assert "instances_val2017.json" in line and "dataset.subset" in line
+
+
+def test_coco_s_instances_need_no_captions(project, checkpoints, tmp_path):
+    scenes.write(tmp_path, 26, 0, scenes.Look(), subset="val2017")
+    (tmp_path / "annotations/captions_val2017.json").unlink()
+    dataset = {"kind": "coco", "root": str(tmp_path)}
+    made = project(config(checkpoints, dataset, {"name": "instances"}, "qwen2_vl"))
+    made.run("results/tiny/questions.parquet")
+    samples = artifacts.read(made.folder / "results/tiny/samples.parquet", "samples")
+    assert len(samples) == 24 and samples["caption"].eq("").all()

@@ -46,7 +46,7 @@ rule captions:
 
 rule images:
     input:
-        unpack(ask("annotation_files", kind="captions")),
+        unpack(ask("caption_files")),
         release=ask("release_folder"),
     output:
         images="results/{study}/images.parquet",

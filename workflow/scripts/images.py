@@ -7,8 +7,9 @@ from headimpact.dataset.samples import draw_study, split_sizes
 with job(snakemake) as job:
     params = job.params
     folder = CocoFolder(**params.folder)
-    folder.check_images()
-    captions = folder.captions()
+    # a folder with instances alone has no captions to choose from
+    captions = folder.uncaptioned() if job.input.get("instances") else folder.captions()
+    folder.check_images(captions)
     pools = {}
     if "release" in params.annotators.values():
         # the release says which caption was drawn; the dataset knows the images' sizes

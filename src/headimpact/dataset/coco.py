@@ -14,6 +14,7 @@ from headimpact.artifacts import file_sha256
 from headimpact.dataset.decoding import decode_image
 from headimpact.guards import UserError
 
+CAPTION_COLUMNS = ["image_id", "file_name", "width", "height", "caption_id", "caption"]
 IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
 # Characters that no file name may hold: a backslash, control characters, half a surrogate pair.
 NO_NAME = re.compile("[\\\\\x00-\x1f\ud800-\udfff]")
@@ -56,9 +57,12 @@ class CocoFolder:
                     f"correct dataset.subset"
                 )
 
-    def check_images(self) -> None:
-        """Raise UserError if the file of an image with a caption is missing; opens no image."""
-        names = self.captions()["file_name"].unique()
+    def check_images(self, captions: pd.DataFrame | None = None) -> None:
+        """Raise UserError if the file of an image in `captions` is missing; opens no image.
+
+        captions: as `captions` (None) or `uncaptioned` gives them.
+        """
+        names = (self.captions() if captions is None else captions)["file_name"].unique()
         missing = [name for name in names if not (self.images_folder / name).is_file()]
         if missing:
             raise UserError(
@@ -94,8 +98,21 @@ class CocoFolder:
                         "caption": entry["caption"],
                     }
                 )
-        columns = ["image_id", "file_name", "width", "height", "caption_id", "caption"]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=CAPTION_COLUMNS)
+
+    def uncaptioned(self) -> pd.DataFrame:
+        """The columns of `captions` for each image of the instance file, with empty captions."""
+        images = self._images(self._read("instances"), "instances").values()
+        rows = [
+            {
+                "image_id": image["id"],
+                **{key: image[key] for key in ("file_name", "width", "height")},
+                "caption_id": 0,
+                "caption": "",
+            }
+            for image in images
+        ]
+        return pd.DataFrame(rows, columns=CAPTION_COLUMNS)
 
     def instances(self) -> pd.DataFrame:
         """A row for each instance, with the columns listed below.

@@ -160,8 +160,9 @@ class Study(Keys):
 
     @property
     def annotation_kinds(self) -> list[str]:
-        """The annotation files of COCO's layout that the study reads."""
-        return ["captions", *(["instances"] if self.annotators_that_need("instances") else [])]
+        """The annotation files of COCO's layout that the study cannot do without."""
+        needing = self.annotators_that_need("instances")
+        return ["captions"] * (needing != self.annotator.used) + ["instances"] * bool(needing)
 
     @property
     def downloads_coco(self) -> bool:
