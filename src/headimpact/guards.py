@@ -27,7 +27,7 @@ class OutOfMemoryError(UserError, MemoryError):
     """Not even one item fits into the GPU's memory."""
 
 
-def explain(error, output):
+def explain(error: BaseException, output: str) -> str | None:
     """The line (str) that tells a user of an `error`, or None if it is a fault of the program.
 
     output: the file that the job writes, named where the disk is full.

@@ -7,6 +7,7 @@ is used (`load`), so that reading the configuration imports neither torch nor pa
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Any
 
 from headimpact.guards import UserError
 
@@ -55,7 +56,7 @@ class Entry:
         """The full name of the module that holds the target."""
         return f"headimpact.{self.target.partition(':')[0]}"
 
-    def load(self):
+    def load(self) -> Any:
         """The target itself."""
         return getattr(import_module(self.module), self.target.partition(":")[2])
 

@@ -99,7 +99,7 @@ def vision_targets(grid: TokenGrid, objects: list) -> torch.Tensor:
     return torch.from_numpy(np.stack(targets))
 
 
-def vision_loss(logits, targets):
+def vision_loss(logits: list[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy summed over shape, colour and size; background counts a fifth."""
     total = 0
     for scores, target in zip(logits, targets, strict=True):
@@ -264,7 +264,7 @@ def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] 
     return folder
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(MAKERS))
     parser.add_argument("work", help="folder for the stages' checkpoints")

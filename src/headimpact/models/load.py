@@ -1,5 +1,7 @@
 """A checkpoint's family and model, from its folder."""
 
+from pathlib import Path
+
 import torch
 from tokenizers import AddedToken
 from transformers import (
@@ -16,7 +18,7 @@ from headimpact.models.family import Family
 from headimpact.models.weights import load_weights, read_checkpoint
 
 
-def load_family(folder) -> Family:
+def load_family(folder: str | Path) -> Family:
     """The Family of a checkpoint's folder: configuration, tokenizer, image processor.
 
     Raises UserError if no family of the registry has its model type, if one of its files cannot be
@@ -50,7 +52,7 @@ def family_class(config, checkpoint) -> type[Family]:
     return registry.FAMILIES[name].load()
 
 
-def load_model(folder, dtype="float32", device="cpu"):
+def load_model(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> torch.nn.Module:
     """The model of a checkpoint's folder, see `load_weights`."""
     return load_weights(AutoModelForImageTextToText, folder, dtype, device)
 
@@ -71,7 +73,7 @@ def resolve_dtype(wanted: str, device: str) -> str:
     return "bfloat16" if device == "cuda" else "float32"
 
 
-def count_parameters(configuration):
+def count_parameters(configuration: str | Path) -> tuple[torch.nn.Module, dict[str, int]]:
     """Parameters, layers and attention heads of a model, from its configuration alone.
 
     configuration: a checkpoint's folder or its config.json. Returns the model on torch's meta
@@ -90,6 +92,6 @@ def count_parameters(configuration):
     }
 
 
-def decoder_depth(folder) -> int:
+def decoder_depth(folder: str | Path) -> int:
     """How many layers the decoder of a checkpoint has, its class's default if it does not say."""
     return read_checkpoint(AutoConfig, folder).get_text_config().num_hidden_layers

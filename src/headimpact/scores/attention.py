@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 import pandas as pd
+import torch
 
 from headimpact.dataset.coco import CocoFolder
 from headimpact.guards import AdaptiveBatch, NotFiniteError
@@ -57,7 +58,7 @@ def attended_tokens(
         }
 
 
-def binarise(attention):
+def binarise(attention: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
     """True where attention lies above its mean over all image tokens (section 4).
 
     attention: float64 (..., visual tokens), an array or a tensor, averaged over the description's
