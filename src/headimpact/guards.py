@@ -3,6 +3,8 @@
 import errno
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,6 +27,16 @@ class NotFiniteError(UserError, FloatingPointError):
 
 class OutOfMemoryError(UserError, MemoryError):
     """Not even one item fits into the GPU's memory."""
+
+
+@contextmanager
+def naming_sample(sample) -> Iterator[None]:
+    """Within it, a NotFiniteError names the sample, a row of a table of samples."""
+    try:
+        yield
+    except NotFiniteError as error:
+        where = f"sample {sample.sample_id} ({sample.file_name})"
+        raise NotFiniteError(f"{where}: {error}") from error
 
 
 def explain(error: BaseException, output: str) -> str | None:

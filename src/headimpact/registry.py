@@ -84,7 +84,7 @@ class AnnotatorEntry(Entry):
 
 @dataclass(frozen=True)
 class ScoreEntry(Entry):
-    """A function (scores.inputs.ScoreInputs, **options) -> table of kind "scores".
+    """A function (scores.inputs.ScoreInputs, **options) -> scores.inputs.Scores.
 
     needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job).
     per: "head" or "layer". higher_is_better: whether `top` takes the highest values. title: its
@@ -222,13 +222,13 @@ METRICS = {
 }
 
 
-def options(entry: Entry, values: Mapping) -> dict:
-    """All options of an entry: `values`, and the defaults of those that they leave out.
+def options(known: Mapping[str, Option], values: Mapping) -> dict:
+    """The value of each known option: those in `values`, and the defaults of the others.
 
     Raises UserError, "KEY: what is wrong", for a missing or inadmissible option.
     """
     resolved = {}
-    for name, option in entry.options.items():
+    for name, option in known.items():
         value = values.get(name, option.default)
         if value is REQUIRED:
             raise UserError(f"{name}: missing; say {option.meaning}")

@@ -97,6 +97,19 @@ def test_a_damaged_file_is_named(record, damage):
     assert str(error.value).startswith(f"{path}: ") and "delete it" in str(error.value)
 
 
+def test_a_file_is_read_only_if_it_holds_a_sample_that_is_asked_for(record):
+    path = record.with_suffix("") / "0.safetensors"
+    asked, others = (pd.DataFrame({"sample_id": ids}) for ids in ([0, 1], [0, 2]))
+    assert features.load(record, asked).keys() == {1}
+    path.write_bytes(path.read_bytes()[:-1])
+    assert features.load(record, others) == {}
+    with pytest.raises(UserError, match=path.name):
+        features.load(record, asked)
+    path.rename(path.with_name("64.safetensors"))
+    with pytest.raises(UserError, match=r"64\.safetensors"):  # of which the record knows nothing
+        features.load(record, others)
+
+
 def test_deleted_features_are_no_error(record):
     folder = record.with_suffix("")
     (folder / "0.safetensors").unlink()

@@ -9,11 +9,13 @@ from headimpact.training.lora import check_adapter, load_adapter
 
 with job(snakemake) as job:
     samples = job.samples("test")
+    objects = job.objects(samples)
+    samples = samples[samples["sample_id"].isin(objects["sample_id"])]
     adapter = job.input.get("adapter")
     if adapter:
         check_adapter(adapter, job.input.history)
     model, family, identity = open_model(job)
-    stored = features.load(job.input.get("features"))
+    stored = features.load(job.input.get("features"), samples)
     images = open_images(job, samples[~samples["sample_id"].isin(stored)])
     known = features.load_or_compute(model, family, images, samples, stored)
     if adapter:
@@ -22,7 +24,7 @@ with job(snakemake) as job:
         model,
         family,
         known,
-        job.objects(samples),
+        objects,
         artifacts.read(job.input.questions, "questions"),
         job.params.one_pass,
     )

@@ -22,7 +22,7 @@ with job(snakemake) as job:
     samples = job.samples("train", "validation")
     objects = job.objects(samples)
     model, family, identity = open_model(job)
-    stored = features.load(job.input.get("features"))
+    stored = features.load(job.input.get("features"), samples)
     images = open_images(job, samples[~samples["sample_id"].isin(stored)])
     known = {
         sample.sample_id: tensor.cpu()

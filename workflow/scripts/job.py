@@ -79,12 +79,14 @@ class Job:
 
     def write(self, path, kind, table, **record):
         """Write an artifact with the job's wildcards and code in its record."""
-        self.write_parts(path, kind, (part for part in [table]), **record)
+        artifacts.write(path, kind, table, **self._record(record))
 
     def write_parts(self, path, kind, parts, **record):
         """The same for a table that comes in parts (a generator), one of them held at a time."""
-        record = {**dict(self.wildcards.items()), "code": self.params.code, **record}
-        artifacts.write_parts(path, kind, parts, **record)
+        artifacts.write_parts(path, kind, parts, **self._record(record))
+
+    def _record(self, record):
+        return {**dict(self.wildcards.items()), "code": self.params.code, **record}
 
 
 @contextmanager

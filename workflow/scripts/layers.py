@@ -2,22 +2,24 @@ import json
 from pathlib import Path
 
 from job import job
-from open_checkpoint import open_checkpoint
+from open_checkpoint import find_checkpoint
 
 from headimpact import artifacts, checkpoints, registry
 from headimpact.scores.layers import Decoder, layer_scores
 
 with job(snakemake) as job:
     choice, scores = dict(job.params.layers), None
-    folder, _ = open_checkpoint(job.params.model, job.input.get("checkpoint"))
     if job.input.get("score"):
         scores = layer_scores(artifacts.read(job.input.score, "scores"))
         scores = scores if choice["higher_is_better"] else -scores
-    total = checkpoints.decoder_layers(folder, folder)
-    if total is None:  # config.json leaves it to the class
-        from headimpact.models.load import decoder_depth
+        total = len(scores)
+    else:
+        folder, _ = find_checkpoint(job.params.model, job.input.get("checkpoint"))
+        total = checkpoints.decoder_layers(folder, folder)
+        if total is None:  # config.json leaves it to the class
+            from headimpact.models.load import decoder_depth
 
-        total = decoder_depth(folder)
+            total = decoder_depth(folder)
     decoder = Decoder(
         total=total,
         scores=scores,

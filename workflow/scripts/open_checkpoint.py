@@ -4,14 +4,21 @@ from headimpact import checkpoints
 from headimpact.fetch.hub import fetched_folder
 
 
-def open_checkpoint(data, record=None):
-    """The folder of a checkpoint (str) and its identity (dict).
+def find_checkpoint(data, record=None):
+    """The folder of a checkpoint (str) and its identity (dict); its files are not verified.
 
     data: what the rule's params say of it. record: for a hub id, the file that says which commit
-    was fetched. A folder is held against its SHA256SUMS, if it has one.
+    was fetched.
     """
     if record:
         folder, commit = fetched_folder(record)
         return str(folder), {**data, "commit": commit}
-    checkpoints.check_sums(data["checkpoint"])
     return data["checkpoint"], data
+
+
+def open_checkpoint(data, record=None):
+    """The same, of a folder that is held against its SHA256SUMS, if it has one."""
+    folder, identity = find_checkpoint(data, record)
+    if not record:
+        checkpoints.check_sums(folder)
+    return folder, identity

@@ -7,7 +7,7 @@ from itertools import chain
 import pandas as pd
 
 from headimpact.artifacts import LABELS
-from headimpact.guards import AdaptiveBatch, NotFiniteError
+from headimpact.guards import AdaptiveBatch, naming_sample
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 
@@ -22,9 +22,9 @@ def evaluate(
 ) -> list[dict]:
     """Rows of kind "answers", one an object, in the order of the images (section 5.4).
 
-    model: with its adapter, or as it is. features: (sample, image features) of every test image,
-    as `models.features.load_or_compute` yields them. objects, questions: tables of those kinds,
-    of the same objects. one_pass: see `score_continuations`.
+    model: with its adapter, or as it is. features: (sample, image features) of each image that
+    has an object, as `models.features.load_or_compute` yields them. objects, questions: tables of
+    those kinds, of the same objects. one_pass: see `score_continuations`.
     Log-probabilities are natural logarithms over the whole vocabulary; the description's is
     summed over its tokens. Raises NotFiniteError, naming the sample, if one is not finite.
     """
@@ -32,15 +32,10 @@ def evaluate(
     items = dict(list(objects.merge(questions, on="object_id").groupby("sample_id")))
     rows = []
     for sample, image_features in features:
-        if sample.sample_id not in items:
-            continue
         grid = family.grid(sample.width, sample.height)
         score = partial(score_continuations, model, family, image_features, grid, one_pass=one_pass)
-        try:
+        with naming_sample(sample):
             rows += _answers(family, grid, score, run_in_batches, items[sample.sample_id])
-        except NotFiniteError as error:
-            where = f"sample {sample.sample_id} ({sample.file_name})"
-            raise NotFiniteError(f"{where}: {error}") from error
     return rows
 
 

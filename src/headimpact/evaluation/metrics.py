@@ -58,12 +58,16 @@ def load_metrics(settings: Mapping[str, dict]) -> dict[str, Metric]:
 
 def label_probabilities(items: pd.DataFrame) -> np.ndarray:
     """Probability of each label over the whole vocabulary, float64 (items, labels)."""
-    return np.exp(items[[f"log_{label}" for label in LABELS]].to_numpy())
+    return np.exp(_label_logs(items))
 
 
 def most_probable_labels(items: pd.DataFrame) -> np.ndarray:
     """The index of each item's most probable label, int (items,)."""
-    return items[[f"log_{label}" for label in LABELS]].to_numpy().argmax(1)
+    return _label_logs(items).argmax(1)
+
+
+def _label_logs(items: pd.DataFrame) -> np.ndarray:
+    return items[[f"log_{label}" for label in LABELS]].to_numpy()
 
 
 def right_labels(items: pd.DataFrame) -> np.ndarray:

@@ -55,10 +55,10 @@ def compute(
         yield sample, features
 
 
-def write(folder: str | Path, computed: Iterator) -> tuple[int, int, dict[str, str]]:
+def write(folder: str | Path, computed: Iterator) -> tuple[int, int, dict[str, dict]]:
     """Store what `compute` yields in safetensors files in `folder`, and nothing else there.
 
-    Returns how many images they are, how many bytes, and {file name: SHA-256}.
+    Returns how many images they are, how many bytes, and {file name: its SHA-256 and samples}.
     """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -69,23 +69,28 @@ def write(folder: str | Path, computed: Iterator) -> tuple[int, int, dict[str, s
             path = folder / f"{images}.safetensors"
             save_file({str(sample.sample_id): tensor.cpu() for sample, tensor in part}, path)
             images, size = images + len(part), size + path.stat().st_size
-            files[path.name] = file_sha256(path)
+            ids = [int(sample.sample_id) for sample, _ in part]
+            files[path.name] = {"sha256": file_sha256(path), "samples": ids}
     return images, size, files
 
 
-def load(record: str | Path | None) -> dict[int, torch.Tensor]:
+def load(record: str | Path | None, samples: pd.DataFrame | None = None) -> dict[int, torch.Tensor]:
     """The features that `write` stored, {sample_id: tensor (visual tokens, hidden)}; may be empty.
 
     record: the JSON file beside their folder that says which files there are; None for no
-    features. They are mapped to memory, not read into it. Raises UserError, naming the file, if
-    one is there and damaged.
+    features. samples: a table of samples; only files that hold one of them are read, all if None.
+    Features are mapped to memory, not read into it. Raises UserError, naming the file, if one that
+    is read is damaged.
     """
     stored = {}
     if not record:
         return stored
     files = json.loads(Path(record).read_bytes())["files"]
     for path in sorted(Path(record).with_suffix("").glob("*.safetensors")):
-        if file_sha256(path) != files.get(path.name):
+        entry = files.get(path.name)
+        if entry and samples is not None and not samples["sample_id"].isin(entry["samples"]).any():
+            continue
+        if entry is None or file_sha256(path) != entry["sha256"]:
             raise UserError(f"{path}: not as it was written; delete it and run again")
         with safe_open(path, framework="pt") as file:
             stored.update({int(name): file.get_tensor(name) for name in file.keys()})  # noqa: SIM118

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from headimpact.dataset.coco import CocoFolder
-from headimpact.guards import AdaptiveBatch, NotFiniteError
+from headimpact.guards import AdaptiveBatch, naming_sample
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.models.features import compute
@@ -43,11 +43,8 @@ def attended_tokens(
         score = partial(
             score_continuations, model, family, features, grid, attention=True, one_pass=one_pass
         )
-        try:
+        with naming_sample(sample):
             scores = chain.from_iterable(run_in_batches(score, sequences))
-        except NotFiniteError as error:
-            where = f"sample {sample.sample_id} ({sample.file_name})"
-            raise NotFiniteError(f"{where}: {error}") from error
         # thresholds are taken where the model runs, so that a GPU does not wait for the CPU
         above = [binarise(score.attention.double()).cpu().numpy() for score in scores]
         yield {

@@ -59,7 +59,7 @@ class WithOptions(Keys):
             listed = ", ".join([*type(self).model_fields, *known])
             raise error_at(f"{unknown[0]}: unknown key; known here: {listed}")
         try:
-            values = registry.options(registry.Entry("", known), self.model_extra)
+            values = registry.options(known, self.model_extra)
         except UserError as error:
             raise error_at(str(error)) from error
         self.__pydantic_extra__.clear()
