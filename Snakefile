@@ -26,6 +26,13 @@ rule all:
         expand("results/table{number}.csv", number=range(1, 6)),
         "results/table4.md",
         expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
+        expand(
+            "results/figure_{score}.{kind}",
+            score=CONFIG.studies[CONFIG.default_study].head_scores[1:],
+            kind=("svg", "png"),
+        ),
+        "results/nulls.csv",
+        "results/top_stability.csv",
 
 
 onstart:

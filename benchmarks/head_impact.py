@@ -23,7 +23,7 @@ from benchmarks.models import build
 from benchmarks.pictures import Images, draw
 from headimpact.models.family import Family
 from headimpact.scores.attention import attended_tokens
-from headimpact.scores.head_impact import unpack
+from headimpact.scores.iou import unpack
 
 
 def fast(

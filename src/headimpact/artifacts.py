@@ -78,6 +78,8 @@ TABLES = {
         "columns": "int32",
         "coverage": "list<float32>",
     },
+    # A row is an object whose mask was moved to a random place: its coverage, as in "tokens".
+    "shifted_tokens": {"object_id": "int64", "shift": "int32", "coverage": "list<float32>"},
     # A row is an object, a layer and a head. attended has one bit an image token, in the order of
     # numpy.packbits: whether the head's attention to it is above the mean over all image tokens.
     "attention": {
@@ -87,14 +89,15 @@ TABLES = {
         "attended": "binary",
     },
     # A row is the score of a head, or of a layer as a whole, where head is null. value is in the
-    # unit of the score; standard_error is null if the score has none; n is how many objects or
-    # images were averaged.
+    # unit of the score; standard_error is null if the score has none; null is what the score would
+    # be by chance, if that is known; n is how many objects or images were averaged.
     "scores": {
         "score": "string",
         "layer": "int16",
         "head": "int16?",
         "value": "float64",
         "standard_error": "float64?",
+        "null": "float64?",
         "n": "int64",
     },
     # A row is a test object with the four descriptions to choose from. answer is the label of the

@@ -88,12 +88,14 @@ class ScoreEntry(Entry):
 
     needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job).
     per: "head" or "layer". higher_is_better: whether `top` takes the highest values. title: its
-    name in figures.
+    name in figures. nulls: a function (ScoreInputs, **options) -> {name: scores.nulls.Null}, for
+    a score that needs "attention".
     """
 
     per: str = "head"
     higher_is_better: bool = True
     title: str = ""
+    nulls: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -158,23 +160,35 @@ ANNOTATORS = {
     ),
 }
 
+_OVERLAP = {
+    "mask_share": Option(
+        0.5,
+        "the share of a visual token that an object covers at least, from 0 to 1, so that it "
+        "counts as the object's; 0 means any coverage",
+        low=0,
+        high=1,
+    ),
+    "rings": Option(
+        0, "how many rings of neighbouring tokens count as the object's, too", (int,), low=0
+    ),
+    "average_over": Option(
+        "objects", "what D of equation (2) counts", choices=("objects", "images")
+    ),
+}
+
 SCORES = {
     "head_impact": ScoreEntry(
         "scores.head_impact:head_impact",
-        {
-            "mask_share": Option(
-                0.5,
-                "the share of a visual token that an object covers at least, from 0 to 1, so that "
-                "it counts as the object's; 0 means any coverage",
-                low=0,
-                high=1,
-            ),
-            "average_over": Option(
-                "objects", "what D of equation (2) counts", choices=("objects", "images")
-            ),
-        },
+        _OVERLAP,
         needs=("attention",),
         title="Head Impact",
+        nulls=Entry("scores.nulls:head_impact_nulls"),
+    ),
+    "specific_head_impact": ScoreEntry(
+        "scores.specific:specific_head_impact",
+        _OVERLAP,
+        needs=("attention",),
+        title="specific Head Impact",
     ),
 }
 

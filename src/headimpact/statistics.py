@@ -63,12 +63,10 @@ def kruskal_interval(
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-    weights: ArrayLike | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Bootstrap intervals of the Kruskal-Wallis tests, from images resampled with replacement.
 
-    iou: float (objects, layers, heads). clusters: (objects,), the image of each object. weights:
-    float (objects,), the weights of the objects in Head Impact; None for equal weights. Returns
+    iou: float (objects, layers, heads). clusters: (objects,), the image of each object. Returns
     the dict of `kruskal` with (low, high) instead of statistic and p_value: the percentiles that
     enclose `level` of the draws. They are nan if there is only one image or one group, or if the
     test of a draw is nan.
@@ -81,15 +79,14 @@ def kruskal_interval(
     from scipy.stats import chi2  # see `kruskal`
 
     iou = np.asarray(iou, dtype=float)
-    weights = np.ones(len(iou)) if weights is None else np.asarray(weights, dtype=float)
     names, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.zeros((len(names), *iou.shape[1:]))
-    np.add.at(sums, index, iou * (weights / weights.sum()).reshape(-1, 1, 1))
+    np.add.at(sums, index, iou / len(iou))
     rng, statistics = np.random.default_rng(seed), []
     for first in range(0, draws, 100):  # in chunks, to save memory
         size, probabilities = min(100, draws - first), np.full(len(names), 1 / len(names))
         counts = rng.multinomial(len(names), probabilities, size=size).astype(float)
-        # The sum is not divided by the total weight of the draw, since that changes no rank.
+        # The sum is not divided by the number of objects in the draw, since that changes no rank.
         resampled = np.tensordot(counts, sums, 1)
         # Equal values may differ in the last bits by the order of summation; rounding keeps ties.
         statistics.append(_kruskal_statistics(np.round(resampled, 12)))

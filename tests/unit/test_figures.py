@@ -1,4 +1,4 @@
-"""Figures 2, 4 and 5, drawn from given scores and masks."""
+"""Figures 2, 4 and 5 and those of other scores, drawn from given scores and masks."""
 
 import itertools
 import subprocess
@@ -23,6 +23,13 @@ def head_scores(matrix):
 SCORES = {
     "first": head_scores([[0.1, 0.2, 0.3], [0.5, 0.4, 0.6]]),
     "second": head_scores([[0.2, 0.2], [0.2, 0.2], [0.2, 0.8]]),
+}
+
+
+NULL_VALUES = {"random tokens": 0.25, "other objects": 0.5, "attended share": 0.75}
+NULLS = {
+    title: pd.concat(table.assign(score=name, value=v) for name, v in NULL_VALUES.items())
+    for title, table in SCORES.items()
 }
 
 
@@ -98,6 +105,40 @@ def test_the_order_of_the_rows_does_not_matter():
     panels, reversed_panels = figures.figure4(SCORES).axes, figures.figure4(reversed_rows).axes
     for panel, reversed_panel in zip(panels[:2], reversed_panels[:2], strict=True):
         assert (panel.images[0].get_array() == reversed_panel.images[0].get_array()).all()
+
+
+def test_nulls_have_the_scale_of_the_score_and_the_attended_share_its_own():
+    *panels, bar, _ = figures.figure4(SCORES, "A score", NULLS).axes
+    panels, bar = [ax for ax in (*panels, bar) if ax.images], panels[-1]
+    rows = np.reshape(panels, (4, 2))  # the score and three nulls of two models
+    assert {ax.images[0].get_clim() for ax in rows[:3].ravel()} == {(0, 0.8)}
+    assert {ax.images[0].get_clim() for ax in rows[3]} == {(0, 1)}
+    assert (rows[2, 1].images[0].get_array() == 0.5).all()
+    assert [ax.get_ylabel() for ax in rows[:, 0]] == [
+        *("A score\nlayer", "random tokens\nlayer", "other objects\nlayer"),
+        "attended share\nlayer",
+    ]
+
+
+def test_nulls_are_lines_beside_the_score():
+    axes = np.reshape(figures.figure5(SCORES, "A score", NULLS).axes, (3, 2))
+    for row in axes[:2]:
+        lines = {line.get_label(): set(line.get_ydata()) for line in row[0].get_lines()}
+        assert lines["random tokens"] == {0.25} and lines["other objects"] == {0.5}
+        assert "attended share" not in lines
+    assert axes[2, 1].get_lines()[0].get_ydata().tolist() == pytest.approx([0.75] * 3)
+
+
+def test_a_score_below_zero_and_its_chance_level_are_drawn():
+    scores = {"first": SCORES["first"].assign(value=SCORES["first"]["value"] - 0.3, null=0.25)}
+    heat_map, means, _ = figures.score_figure(scores, "A score").axes
+    assert heat_map.images[0].get_clim() == (pytest.approx(-0.2), pytest.approx(0.3))
+    lines = {line.get_label(): line.get_ydata() for line in means.get_lines()}
+    assert lines["mean"] == pytest.approx([-0.1, 0.2])
+    assert lines["random tokens"].tolist() == [0.25, 0.25]
+    without = {"first": scores["first"].assign(null=np.nan)}
+    labels = [line.get_label() for line in figures.score_figure(without, "").axes[1].get_lines()]
+    assert "random tokens" not in labels
 
 
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])

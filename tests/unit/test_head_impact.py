@@ -14,8 +14,9 @@ from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.scores.attention import attended_tokens, binarise, pack
 from headimpact.scores.coverage import coverage, mask_tokens, object_tokens
-from headimpact.scores.head_impact import average, head_impact, iou, object_ious, unpack
+from headimpact.scores.head_impact import average, head_impact
 from headimpact.scores.inputs import ScoreInputs, Scores, scores_table
+from headimpact.scores.iou import iou, unpack
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 
@@ -102,7 +103,7 @@ def _make_inputs(model, family, samples, objects, folder, batch):
     return ScoreInputs(
         samples,
         objects,
-        tokens=pd.DataFrame(object_tokens(family, samples, objects)),
+        tokens=pd.DataFrame(object_tokens(family, samples, objects)[0]),
         attention=pd.concat(map(pd.DataFrame, tables), ignore_index=True),
     )
 
@@ -118,7 +119,7 @@ def test_head_impact_equals_an_implementation_in_plain_loops(model_and_family, p
     texts = ["a small red circle", "a dog", "a large blue heart"]
     samples, objects, folder = _make_study(photo, size, masks, texts)
     inputs = _make_inputs(model, family, samples, objects, folder, batch=2)
-    scores = head_impact(inputs, 0.5, "objects")
+    scores = head_impact(inputs, 0.5, 0, "objects")
     assert scores.n == 3
     grid, expected = family.grid(*size), np.zeros((family.layers, family.heads))
     for mask, text in zip(masks, texts, strict=True):
@@ -143,14 +144,14 @@ def test_an_object_that_covers_no_token_is_left_out(model_and_family, photo):
     masks[1][3, 3] = True  # a single pixel covers less than half of its token
     samples, objects, folder = _make_study(photo, (108, 72), masks, ["a cat", "a dot"])
     inputs = _make_inputs(model, family, samples, objects, folder, batch=8)
-    ids, ious = object_ious(inputs.tokens, inputs.attention, 0.5)
-    assert ids.tolist() == [0] and ious.shape == (1, family.layers, family.heads)
-    assert head_impact(inputs, 0.5, "objects").n == 1
-    dot = inputs.attention[inputs.attention["object_id"] == 1]
-    with pytest.raises(UserError, match="mask_share"):
-        object_ious(inputs.tokens.iloc[1:], dot, 0.5)
+    scores = head_impact(inputs, 0.5, 0, "objects")
+    assert scores.n == 1 and scores.items.shape == (1, family.layers, family.heads)
+    inputs.attention = inputs.attention[inputs.attention["object_id"] == 1]
     with pytest.raises(UserError, match="of other objects"):
-        object_ious(inputs.tokens, dot, 0.5)
+        head_impact(inputs, 0.5, 0, "objects")
+    inputs.tokens = inputs.tokens.iloc[1:]
+    with pytest.raises(UserError, match="mask_share"):
+        head_impact(inputs, 0.5, 0, "objects")
 
 
 def test_scores_of_heads_and_of_layers_become_tables():

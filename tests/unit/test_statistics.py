@@ -121,15 +121,6 @@ def test_repeated_objects_do_not_change_an_interval():
     assert kruskal_interval(ious, np.arange(len(images))) != once
 
 
-def test_a_weight_acts_like_a_repeated_object():
-    _, ious, images = known_impact(np.random.default_rng(5), images=20)
-    times = np.arange(len(images)) % 3 + 1
-    repeated = kruskal_interval(np.repeat(ious, times, axis=0), np.repeat(images, times))
-    weighted = kruskal_interval(ious, images, weights=times / 7)
-    assert weighted["layers"]["statistic"] == pytest.approx(repeated["layers"]["statistic"])
-    assert weighted["layers"] != kruskal_interval(ious, images)["layers"]
-
-
 def test_an_interval_is_reproduced_by_its_seed():
     _, ious, images = known_impact(np.random.default_rng(6), images=30)
     assert kruskal_interval(ious, images, seed=3) == kruskal_interval(ious, images, seed=3)

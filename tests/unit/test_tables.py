@@ -157,10 +157,13 @@ def test_table2_has_the_papers_layout():
     scores = pd.DataFrame(
         {"layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], "value": [1.0, 2.0, 3.0, 4.0]}
     )
-    table = tables.table2({"M": scores}).set_index("quantity")
+    turned = scores.rename(columns={"layer": "head", "head": "layer"})
+    table = tables.table2({"Head Impact": {"M": scores}, "other": {"M": turned}})
+    table = table.set_index(["score", "quantity"])
     assert list(table.columns) == ["M layers", "M heads"]
-    assert table.loc["statistic", "M layers"] == pytest.approx(2.4)
-    assert table.loc["degrees_of_freedom"].tolist() == [1, 1]
+    assert table.loc[("Head Impact", "statistic"), "M layers"] == pytest.approx(2.4)
+    assert table.loc[("Head Impact", "degrees_of_freedom")].tolist() == [1, 1]
+    assert table.loc[("other", "statistic"), "M heads"] == pytest.approx(2.4)
 
 
 def test_an_object_that_covers_no_token_is_listed_for_each_model():

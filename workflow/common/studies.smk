@@ -182,6 +182,18 @@ def score_entry(plan, wildcards):
     return [registry.SCORES[plan.score_settings(wildcards.score)["kind"]]]
 
 
+def first_score_entry(plan, wildcards):
+    return [registry.SCORES[plan.score_settings(plan.study.first_score)["kind"]]]
+
+
+def resampled_score_entries(plan, wildcards):
+    return [registry.SCORES[score["kind"]] for score in plan.scores_of_top_setups().values()]
+
+
+def null_entry(plan, wildcards):
+    return [entry.nulls for entry in score_entry(plan, wildcards) if entry.nulls]
+
+
 def score_family(plan, wildcards):
     """The family of the model, for a score that runs it."""
     return model_family(plan, wildcards) if plan.score_runs_model(wildcards.score) else []

@@ -39,7 +39,8 @@ rule figure2:
 
 rule figure:
     input:
-        scores=ask("first_scores"),
+        scores=ask("scores_of_models", score=None),
+        nulls=ask("nulls_of_models", kind="parquet"),
     output:
         svg=report(
             "results/{study}/figure{number}.svg",
@@ -63,20 +64,51 @@ rule figure:
         runtime=5,
     params:
         titles=setting("titles"),
-        name=setting("score_title"),
+        name=ask("score_title", score=None),
         code=code("figure"),
     script:
         "../scripts/figure.py"
 
 
+rule score_figure:
+    input:
+        scores=ask("scores_of_models"),
+    output:
+        svg=report(
+            "results/{study}/figure_{score}.svg",
+            caption="../report/score_figure.rst",
+            category="{study}",
+            labels={"item": "Figure of {score}"},
+        ),
+        png="results/{study}/figure_{score}.png",
+    log:
+        "results/{study}/logs/figure_{score}.log",
+    benchmark:
+        "results/{study}/benchmarks/figure_{score}.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        name=ask("score_title"),
+        code=code("score_figure"),
+    script:
+        "../scripts/score_figure.py"
+
+
 rule default_figure:
     input:
-        f"results/{CONFIG.default_study}/figure{{number}}.{{kind}}",
+        f"results/{CONFIG.default_study}/figure{{name}}.{{kind}}",
     output:
-        "results/figure{number}.{kind}",
+        "results/figure{name}.{kind}",
     log:
-        "results/logs/figure{number}.{kind}.log",
+        "results/logs/figure{name}.{kind}.log",
     wildcard_constraints:
+        name=r"\d|_[A-Za-z0-9_-]+",
         kind="svg|png",
     localrule: True
     conda:

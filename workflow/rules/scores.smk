@@ -8,6 +8,7 @@ rule tokens:
         checkpoint=ask("fetched_model"),
     output:
         tokens="results/{study}/{model}/tokens.parquet",
+        shifted="results/{study}/{model}/shifted_tokens.parquet",
     log:
         "results/{study}/logs/{model}.tokens.log",
     benchmark:
@@ -20,6 +21,8 @@ rule tokens:
         runtime=60,
     params:
         model=ask("checkpoint_files"),
+        shifts=setting("nulls", "shifts"),
+        seed=setting("nulls", "seed"),
         code=code("tokens", model_family),
     script:
         "../scripts/tokens.py"
@@ -54,6 +57,22 @@ rule attention:
         "../scripts/attention.py"
 
 
+# the same of a model with random weights, a null of Head Impact
+use rule attention as untrained_attention with:
+    output:
+        attention="results/{study}/{model}/untrained/{shard}.parquet",
+    log:
+        "results/{study}/logs/{model}.untrained_attention.{shard}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.untrained_attention.{shard}.tsv"
+    params:
+        folder=ask("images_folder"),
+        model=ask("untrained_checkpoint"),
+        shards=setting("attention", "shards"),
+        one_pass=setting("shortcuts", "one_pass"),
+        code=code("attention", model_family),
+
+
 rule score:
     input:
         unpack(ask("score_inputs")),
@@ -79,6 +98,32 @@ rule score:
         code=code("score", score_entry, score_family),
     script:
         "../scripts/score.py"
+
+
+rule nulls:
+    input:
+        unpack(ask("score_inputs")),
+        unpack(ask("null_inputs")),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+    output:
+        heads="results/{study}/{model}/nulls/{score}.parquet",
+        means="results/{study}/{model}/nulls/{score}.csv",
+    log:
+        "results/{study}/logs/{model}.nulls.{score}.log",
+    benchmark:
+        "results/{study}/benchmarks/{model}.nulls.{score}.tsv"
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        score=ask("score_settings"),
+        code=code("nulls", null_entry),
+    script:
+        "../scripts/nulls.py"
 
 
 rule layers:

@@ -39,7 +39,7 @@ rule parameters:
 
 rule table2:
     input:
-        scores=ask("first_scores"),
+        scores=ask("head_scores"),
         tokens=ask("of_models", file="tokens.parquet"),
         objects=rules.samples.output.objects,
     output:
@@ -69,10 +69,71 @@ rule table2:
         runtime=5,
     params:
         titles=setting("titles"),
+        scores=ask("head_score_titles"),
         mask_share=setting("mask_share"),
         code=code("table2"),
     script:
         "../scripts/table2.py"
+
+
+rule null_table:
+    input:
+        means=ask("tables_of_nulls"),
+    output:
+        table=report(
+            "results/{study}/nulls.csv",
+            caption="../report/nulls.rst",
+            category="{study}",
+            labels={"item": "Head Impact beside nulls"},
+        ),
+    log:
+        "results/{study}/logs/null_table.log",
+    benchmark:
+        "results/{study}/benchmarks/null_table.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        code=code("null_table"),
+    script:
+        "../scripts/null_table.py"
+
+
+rule top_stability:
+    input:
+        tokens=ask("of_models", file="tokens.parquet"),
+        attention=ask("attention_of", models=None, folder="attention"),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+    output:
+        table=report(
+            "results/{study}/top_stability.csv",
+            caption="../report/top_stability.rst",
+            category="{study}",
+            labels={"item": "How stable the top layers are"},
+        ),
+    log:
+        "results/{study}/logs/top_stability.log",
+    benchmark:
+        "results/{study}/benchmarks/top_stability.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=20,
+    params:
+        titles=setting("titles"),
+        scores=ask("scores_of_top_setups"),
+        code=code("top_stability", resampled_score_entries),
+    script:
+        "../scripts/top_stability.py"
 
 
 rule table3:
@@ -146,7 +207,8 @@ rule comparison:
         table4=rules.table4.output.table,
         table5=rules.parameters.output.table5,
         tokens=ask("of_models", file="tokens.parquet"),
-        attention=ask("attention_of", models=None),
+        attention=ask("attention_of", models=None, folder="attention"),
+        samples=rules.samples.output.samples,
         objects=rules.samples.output.objects,
         published=multiext(
             "resources/published/table", "1.csv", "2_corrected.csv", "3.csv", "4.csv", "5.csv"
@@ -172,20 +234,21 @@ rule comparison:
     params:
         titles=setting("titles"),
         names=ask("published_names"),
-        options=setting("first_options"),
-        code=code("comparison"),
+        score=ask("resampled_score"),
+        code=code("comparison", first_score_entry),
     script:
         "../scripts/comparison.py"
 
 
 rule default_table:
     input:
-        f"results/{CONFIG.default_study}/table{{number}}.{{kind}}",
+        f"results/{CONFIG.default_study}/{{table}}.{{kind}}",
     output:
-        "results/table{number}.{kind}",
+        "results/{table}.{kind}",
     log:
-        "results/logs/table{number}.{kind}.log",
+        "results/logs/{table}.{kind}.log",
     wildcard_constraints:
+        table=r"table\d|nulls|top_stability",
         kind="csv|md",
     localrule: True
     conda:

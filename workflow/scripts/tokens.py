@@ -6,5 +6,8 @@ from headimpact.scores.coverage import object_tokens
 with job(snakemake) as job:
     family, identity = open_family(job)
     samples = job.samples("impact")
-    table = object_tokens(family, samples, job.objects(samples))
-    job.write(job.output.tokens, "tokens", table, checkpoint=identity)
+    tokens, shifted = object_tokens(
+        family, samples, job.objects(samples), job.params.shifts, job.params.seed
+    )
+    job.write(job.output.tokens, "tokens", tokens, checkpoint=identity)
+    job.write(job.output.shifted, "shifted_tokens", shifted, checkpoint=identity)

@@ -57,6 +57,18 @@ def load_model(folder: str | Path, dtype: str = "float32", device: str = "cpu") 
     return load_weights(AutoModelForImageTextToText, folder, dtype, device)
 
 
+def load_untrained_model(
+    folder: str | Path, seed: int, dtype: str = "float32", device: str = "cpu"
+) -> torch.nn.Module:
+    """A model of a checkpoint's configuration with random weights, as its class draws them."""
+    config = read_checkpoint(AutoConfig, folder)
+    torch.manual_seed(seed)
+    model = AutoModelForImageTextToText.from_config(
+        config, dtype=getattr(torch, dtype), trust_remote_code=False
+    )
+    return model.eval().to(device)
+
+
 def resolve_device(wanted: str) -> str:
     """The torch device name for "auto", "cpu" or "cuda"; ValueError for a GPU that is not there."""
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -7,34 +7,12 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.report.published import printed_interval, read
-from headimpact.scores.head_impact import images_of, object_ious
-from headimpact.statistics import kruskal_interval
 
 COLUMNS = [
     *("table", "model", "setup", "quantity"),
     *("ours", "low", "high"),
     *("published", "published_error", "inside"),
 ]
-
-
-def impact_interval(
-    tokens: pd.DataFrame,
-    attention: pd.DataFrame,
-    objects: pd.DataFrame,
-    mask_share: float,
-    average_over: str,
-) -> dict:
-    """The `kruskal_interval` of the Head Impact of a model, from tables of these kinds.
-
-    mask_share, average_over: see `scores.head_impact.head_impact`. Raises UserError if no object
-    covers a token by mask_share.
-    """
-    ids, ious = object_ious(tokens, attention, mask_share)
-    images, weights = images_of(ids, objects), None
-    if average_over == "images":
-        _, index, counts = np.unique(images, return_inverse=True, return_counts=True)
-        weights = 1 / counts[index]
-    return kruskal_interval(ious, images, weights=weights)
 
 
 def compare(
@@ -47,7 +25,7 @@ def compare(
 
     folder: the published tables; of Table 2 the corrected print is compared. names: {title:
     published model}. tables: {"table1" to "table5": DataFrame} of this study. kruskal_intervals:
-    {title: what `impact_interval` returns}.
+    {title: what `statistics.kruskal_interval` returns for the score of figures 4 and 5}.
 
     low and high are the 95 % confidence interval of this study's value: for Table 2 the bootstrap
     interval, for Table 4 from the standard error (for perplexity that of the logarithm, otherwise
@@ -120,6 +98,7 @@ def _study_values(
         return {"ours": layer if layer in trained else None, "inside": layer in trained}
     if name == "table2":
         groups, quantity = quantity.split(" ")
+        table = table[table["score"] == table["score"].iloc[0]]  # The paper has one score.
         ours = _cell(table, {"quantity": quantity}, f"{title} {groups}")
         if ours is not None:
             low, high = kruskal_intervals[title][groups][quantity]

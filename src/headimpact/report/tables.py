@@ -22,17 +22,20 @@ def table1(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
     )
 
 
-def table2(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Table 2: Kruskal-Wallis tests on the scores of the heads.
+def table2(scores: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Table 2: Kruskal-Wallis tests on the scores of the heads, three rows a score.
 
-    scores: {title: table of kind "scores"}.
+    scores: {title of the score: {title of the model: table of kind "scores"}}.
     """
-    columns = {"quantity": ["statistic", "p_value", "degrees_of_freedom"]}
-    for title, table in scores.items():
-        matrix = table.pivot(index="layer", columns="head", values="value").to_numpy()
-        for name, test in kruskal(matrix).items():
-            columns[f"{title} {name}"] = [test[quantity] for quantity in columns["quantity"]]
-    return pd.DataFrame(columns)
+    quantities, rows = ["statistic", "p_value", "degrees_of_freedom"], []
+    for score, tables in scores.items():
+        columns = {"score": score, "quantity": quantities}
+        for title, table in tables.items():
+            matrix = table.pivot(index="layer", columns="head", values="value").to_numpy()
+            for name, test in kruskal(matrix).items():
+                columns[f"{title} {name}"] = [test[quantity] for quantity in quantities]
+        rows.append(pd.DataFrame(columns))
+    return pd.concat(rows, ignore_index=True)
 
 
 def table3(layers: dict[str, dict[tuple[str, int], list[int]]]) -> pd.DataFrame:

@@ -45,22 +45,67 @@ def mask_tokens(coverage: np.ndarray, share: float) -> np.ndarray:
     return coverage >= share if share > 0 else coverage > 0
 
 
-def object_tokens(family, samples: pd.DataFrame, objects: pd.DataFrame) -> list[dict]:
-    """Coverage of every object of `samples` on the family's grid, rows of kind "tokens"."""
-    rows = []
+def token_masks(tokens: pd.DataFrame, mask_share: float, rings: int = 0) -> dict[int, np.ndarray]:
+    """The visual tokens of each object: bool (visual tokens,) by object_id.
+
+    tokens: a table of kind "tokens", or of kind "shifted_tokens" joined with the grids of one.
+    mask_share: see `mask_tokens`. rings: how many rings of neighbouring tokens, diagonal ones
+    included, are added; a ring ends at the edge of its tile. An object that covers no token by
+    mask_share is left out.
+    """
+    masks = {}
+    for row in tokens.itertuples():
+        mask = mask_tokens(row.coverage, mask_share)
+        if mask.any():
+            masks[row.object_id] = add_rings(mask, (row.tiles, row.rows, row.columns), rings)
+    return masks
+
+
+def add_rings(mask: np.ndarray, grid: tuple[int, int, int], rings: int) -> np.ndarray:
+    """`mask` and the tokens within `rings` rows and columns of it in the same tile.
+
+    mask: bool (visual tokens,). grid: tiles, rows and columns. Returns bool (visual tokens,).
+    """
+    padded = np.pad(mask.reshape(grid), ((0, 0), (rings, rings), (rings, rings)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * rings + 1,) * 2, axis=(1, 2))
+    return windows.any((-1, -2)).ravel()
+
+
+def object_tokens(
+    family, samples: pd.DataFrame, objects: pd.DataFrame, shifts: int = 0, seed: int = 0
+) -> tuple[list[dict], list[dict]]:
+    """Coverage of every object of `samples` on the family's grid, and of its mask moved away.
+
+    shifts: how often each object's mask is moved by random distances down and to the right; what
+    leaves the image at one edge enters it at the opposite one. The distances depend on `seed` and
+    the object alone. Returns rows of kind "tokens" and of kind "shifted_tokens".
+    """
+    rows, shifted_rows = [], []
     samples = samples.set_index("sample_id")
     wanted = objects[objects["sample_id"].isin(samples.index)]
     for item in tqdm(list(wanted.itertuples()), desc="tokens", unit="object"):
         sample = samples.loc[item.sample_id]
         width, height = int(sample["width"]), int(sample["height"])
-        grid = family.grid(width, height)
+        grid, mask = family.grid(width, height), decode(item.mask, height, width)
         rows.append(
             {
                 "object_id": item.object_id,
                 "tiles": len(grid.tiles),
                 "rows": grid.tiles[0].rows,
                 "columns": grid.tiles[0].columns,
-                "coverage": coverage(decode(item.mask, height, width), grid.rectangles),
+                "coverage": coverage(mask, grid.rectangles),
             }
         )
-    return rows
+        distances = np.random.default_rng((seed, item.object_id)).integers(
+            (height, width), size=(shifts, 2)
+        )
+        for shift, distance in enumerate(distances):
+            moved = np.roll(mask, distance, axis=(0, 1))
+            shifted_rows.append(
+                {
+                    "object_id": item.object_id,
+                    "shift": shift,
+                    "coverage": coverage(moved, grid.rectangles),
+                }
+            )
+    return rows, shifted_rows

@@ -1,88 +1,77 @@
 """Head Impact: where each attention head looks, against where the key object is (section 4)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from headimpact.guards import UserError
-from headimpact.scores.coverage import mask_tokens
+from headimpact.scores.coverage import token_masks
 from headimpact.scores.inputs import ScoreInputs, Scores
+from headimpact.scores.iou import attended_by_object, iou, random_iou
 from headimpact.statistics import clustered_error
 
 
-def head_impact(inputs: ScoreInputs, mask_share: float, average_over: str) -> Scores:
+def head_impact(inputs: ScoreInputs, mask_share: float, rings: int, average_over: str) -> Scores:
     """Head Impact of every head, equation (2), with its standard error clustered by image.
 
-    mask_share: see `mask_tokens`; average_over: see `average`. Objects that cover no token are
-    left out. Raises UserError if none is left.
+    mask_share, rings: see `token_masks`; average_over: see `average`. Objects that cover no token
+    are left out. The null is the IoU that as many random tokens have, see `random_iou`. Raises
+    UserError if no object is left.
     """
-    ids, ious = object_ious(inputs.tokens, inputs.attention, mask_share)
-    return average(ious, images_of(ids, inputs.objects), average_over)
+    masks = token_masks(inputs.tokens, mask_share, rings)
+    ids, ious, nulls = [], [], []
+    for object_id, attended, mask in covering_objects(inputs, masks):
+        ids.append(object_id)
+        ious.append(iou(attended, mask))
+        nulls.append(random_iou(attended.sum(-1), mask.sum(), len(mask)))
+    return average(np.array(ious), images_of(ids, inputs.objects), average_over, np.array(nulls))
 
 
-def object_ious(
-    tokens: pd.DataFrame, attention: pd.DataFrame, mask_share: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of each object, layer and head, equation (1), from the stored attention.
+def covering_objects(
+    inputs: ScoreInputs, masks: dict[int, np.ndarray]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield id, attended tokens (layers, heads, visual tokens) and mask of each object in `masks`.
 
-    tokens, attention: tables of those kinds, of the same objects. Returns the ids (objects,) and
-    float64 (objects, layers, heads). Objects that cover no token are left out; raises UserError
-    if none is left.
+    Raises UserError if there is none, or if tokens and attention are of different objects.
     """
-    masks = {row.object_id: mask_tokens(row.coverage, mask_share) for row in tokens.itertuples()}
-    covering = {object_id for object_id, mask in masks.items() if mask.any()}
-    if set(attention["object_id"]) != set(masks):
-        raise UserError("tokens and attention are of other objects; delete both and run again")
-    if not covering:
-        raise UserError(f"no object covers {mask_share} of any token; lower mask_share")
-    rows = attention[attention["object_id"].isin(covering)]
-    rows = rows.sort_values(["object_id", "layer", "head"], ignore_index=True)
-    values = np.empty(len(rows))
-    for object_id, places in rows.groupby("object_id").indices.items():
-        mask = masks[object_id]
-        attended = unpack(rows["attended"].iloc[places].tolist(), len(mask))
-        values[places] = iou(attended, mask)
-    layers, heads = rows["layer"].max() + 1, rows["head"].max() + 1
-    ids = rows["object_id"].unique()
-    return ids, values.reshape(len(ids), layers, heads)
+    if not masks:
+        raise UserError("no object covers enough of any token; lower mask_share")
+    for object_id, attended in attended_by_object(inputs.tokens, inputs.attention):
+        if object_id in masks:
+            yield object_id, attended, masks[object_id]
 
 
-def images_of(object_ids: np.ndarray, objects: pd.DataFrame) -> np.ndarray:
+def images_of(object_ids: list[int] | np.ndarray, objects: pd.DataFrame) -> np.ndarray:
     """The sample of each object, by which errors are clustered."""
     return objects.set_index("object_id")["sample_id"].loc[object_ids].to_numpy()
 
 
-def unpack(packed: list[bytes], tokens: int) -> np.ndarray:
-    """The bits of `scores.attention.pack` as bool (len(packed), tokens).
-
-    Raises UserError if the bytes do not hold that many tokens.
-    """
-    width = -(-tokens // 8)
-    if any(len(row) != width for row in packed):
-        raise UserError(f"attended tokens are not {tokens} bits; delete the file and run again")
-    rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
-    return np.unpackbits(rows, axis=1, count=tokens).astype(bool)
-
-
-def iou(attended: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Intersection over union of attended tokens and mask tokens, equation (1).
-
-    attended: bool (..., visual tokens). mask: bool (visual tokens,), not empty.
-    Returns float64 (...,), from 0 to 1.
-    """
-    if not mask.any():
-        raise ValueError("no token belongs to the mask, so that IoU is not defined")
-    return (attended & mask).sum(-1) / (attended | mask).sum(-1)
-
-
-def average(ious: np.ndarray, clusters: np.ndarray, average_over: str) -> Scores:
+def average(
+    values: np.ndarray, images: np.ndarray, average_over: str, nulls: np.ndarray | None = None
+) -> Scores:
     """Head Impact of each head, equation (2), with its standard error.
 
-    ious: float (objects, layers, heads). clusters: (objects,), the image of each object.
-    average_over: "objects", a mean over all objects, or "images", over the images' means.
+    values: float (objects, layers, heads), the IoU of each object. images: (objects,), the image
+    of each object. average_over: "objects", a mean over all objects, or "images", over the
+    images' means. nulls: of the shape of `values`, what chance gives for each object.
     """
     if average_over == "images":
-        clusters, index = np.unique(clusters, return_inverse=True)
-        sums = np.zeros((len(clusters), *ious.shape[1:]))
-        np.add.at(sums, index, ious)
-        ious = sums / np.bincount(index).reshape(-1, 1, 1)
-    return Scores(ious.mean(0), clustered_error(ious, clusters), len(ious))
+        names = np.unique(images)
+        nulls = None if nulls is None else _mean_by_image(nulls, images)
+        values, images = _mean_by_image(values, images), names
+    return Scores(
+        value=values.mean(0),
+        standard_error=clustered_error(values, images),
+        n=len(values),
+        null=None if nulls is None else nulls.mean(0),
+        items=values,
+        images=images,
+    )
+
+
+def _mean_by_image(values: np.ndarray, images: np.ndarray) -> np.ndarray:
+    names, index = np.unique(images, return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums / np.bincount(index).reshape(-1, *[1] * (values.ndim - 1))

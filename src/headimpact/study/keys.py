@@ -139,6 +139,17 @@ class Attention(Keys):
     batch: Positive = Field(16, description="descriptions of one image at a time")
 
 
+class Nulls(Keys):
+    """What the first score is held against, beside what follows from its own attention."""
+
+    shifts: Positive = Field(8, description="moved copies of each object's mask")
+    seed: Seed = Field(0, description="of the moved copies and of the untrained model")
+    untrained: bool = Field(
+        False,
+        description="also the attention of a model with random weights; takes a further pass",
+    )
+
+
 class Model(Keys):
     title: Text = Field(description="the model's name in tables and figures")
     checkpoint: PathText = Field(description="a folder or a hub id")

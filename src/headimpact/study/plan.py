@@ -42,6 +42,10 @@ class Plan(ImagePlan):
         where = {"device": self.study.device, "dtype": self.model(model).dtype}
         return self.checkpoint_files(model) | where
 
+    def untrained_checkpoint(self, model: str) -> dict[str, Any]:
+        """A model with random weights, drawn from a seed, in place of its checkpoint's."""
+        return self.checkpoint_to_run(model) | {"untrained": self.study.nulls.seed}
+
     def counted_models(self) -> list[dict[str, Any]]:
         """What tables 1 and 5 are counted from, a model each."""
         return [
@@ -83,14 +87,91 @@ class Plan(ImagePlan):
         """The token coverage of the model of Figure 2."""
         return self.of_models("tokens.parquet")[0]
 
-    def first_scores(self) -> list[str]:
-        """The score of Table 2 and of figures 4 and 5, of every model."""
-        return self.of_models(f"scores/{self.study.first_score}.parquet")
+    def scores_of_models(self, score: str | None = None) -> list[str]:
+        """A score of every model; None for the one of figures 4 and 5."""
+        return self.of_models(f"scores/{score or self.study.first_score}.parquet")
 
-    def attention_of(self, models: Iterable[str] | None = None) -> list[str]:
-        """Every shard of the attention of some models, or of all."""
+    def head_scores(self) -> list[str]:
+        """Every score of heads of every model, score by score."""
+        return [path for score in self.study.head_scores for path in self.scores_of_models(score)]
+
+    def head_score_titles(self) -> list[str]:
+        """The titles of the scores of heads."""
+        return [self.study.score_title(score) for score in self.study.head_scores]
+
+    def score_title(self, score: str | None = None) -> str:
+        """The title of a score; None for the one of figures 4 and 5."""
+        return self.study.score_title(score or self.study.first_score)
+
+    def nulls_of_models(self, kind: str) -> list[str]:
+        """The nulls of the first score, of every model; nothing for a score without nulls.
+
+        kind: "parquet" for the heads', "csv" for their means.
+        """
+        score = self.study.first_score
+        has_nulls = registry.SCORES[self.study.scores[score].kind].nulls is not None
+        return self.of_models(f"nulls/{score}.{kind}") if has_nulls else []
+
+    def tables_of_nulls(self) -> list[str]:
+        """The means of the nulls of every model; UserError if the first score has none."""
+        files = self.nulls_of_models("csv")
+        if not files:
+            known = ", ".join(name for name, entry in registry.SCORES.items() if entry.nulls)
+            raise UserError(
+                f"config.yaml: studies.{self.name}.scores.{self.study.first_score}: has no nulls; "
+                f"list one of these kinds first: {known}"
+            )
+        return files
+
+    def resampled_score(self) -> dict[str, Any]:
+        """Kind and options of the first score; UserError unless it comes from attention."""
+        name = self.study.first_score
+        if self._needs(name) != ("attention",):
+            raise UserError(
+                f"config.yaml: studies.{self.name}.scores.{name}: its images cannot be resampled "
+                f"without running a model; list a score first that comes from attention alone"
+            )
+        return self.score_settings(name)
+
+    def scores_of_top_setups(self) -> dict[str, dict]:
+        """Kind, options, title and sizes of the top of each score that ranks layers for a top.
+
+        Scores that do not come from attention alone are left out; UserError if none is left.
+        """
+        scores = {}
+        for name, setup in self.study.setups.items():
+            score = self.study.score_of(name)
+            if setup.layers == "top" and self._needs(score) == ("attention",):
+                title = self.study.score_title(score)
+                settings = self.score_settings(score) | {"title": title, "counts": []}
+                counts = scores.setdefault(score, settings)["counts"]
+                counts += [setup.options["count"]] * (setup.options["count"] not in counts)
+        if not scores:
+            raise UserError(
+                f"config.yaml: studies.{self.name}.setups: none takes the top layers of a score "
+                f"that comes from attention; add one with layers: top"
+            )
+        return scores
+
+    def _needs(self, score: str) -> tuple[str, ...]:
+        return registry.SCORES[self.score(score).kind].needs
+
+    def null_inputs(self, model: str) -> Files:
+        """The attention that nulls come from beside that of the score itself."""
+        files = {"shifted": f"{self.folder}/{model}/shifted_tokens.parquet"}
+        if self.study.nulls.untrained:
+            files["untrained"] = self.attention_of([model], "untrained")
+        return files
+
+    def attention_of(
+        self, models: Iterable[str] | None = None, folder: str = "attention"
+    ) -> list[str]:
+        """Every shard of the attention of some models, or of all.
+
+        folder: "attention", or "untrained" for that of models with random weights.
+        """
         shards, models = range(self.study.attention.shards), models or self.study.models
-        return [f"{self.folder}/{m}/attention/{shard}.parquet" for m in models for shard in shards]
+        return [f"{self.folder}/{m}/{folder}/{shard}.parquet" for m in models for shard in shards]
 
     def score_settings(self, score: str) -> dict[str, Any]:
         """Kind and options of a score."""
@@ -98,7 +179,7 @@ class Plan(ImagePlan):
 
     def score_runs_model(self, score: str) -> bool:
         """Whether a score runs the model, and so wants a GPU."""
-        return "model" in registry.SCORES[self.score(score).kind].needs
+        return "model" in self._needs(score)
 
     def score_checkpoint(self, model: str, score: str) -> dict[str, Any] | None:
         """The checkpoint of a model, for a score that runs it."""
@@ -106,7 +187,7 @@ class Plan(ImagePlan):
 
     def score_inputs(self, model: str, score: str) -> Files:
         """What a score waits for beside samples and objects, by its needs in the registry."""
-        needs, files = registry.SCORES[self.score(score).kind].needs, {}
+        needs, files = self._needs(score), {}
         if "attention" in needs:
             files["tokens"] = f"{self.folder}/{model}/tokens.parquet"
             files["attention"] = self.attention_of([model])

@@ -20,6 +20,14 @@ DEFAULT_SETUPS = {
     "full": {"layers": "all"},
 }
 
+DEFAULT_SCORES = {
+    "head_impact": {},
+    "specific_head_impact": {},
+    # objects are often read at their border, which a mask of half-covered tokens leaves out
+    "head_impact_any_overlap": {"kind": "head_impact", "mask_share": 0},
+    "head_impact_with_ring": {"kind": "head_impact", "rings": 1},
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -47,11 +55,12 @@ class Study(Keys):
     sampling: keys.Sampling = keys.Sampling()
     attention: keys.Attention = keys.Attention()
     scores: components(registry.SCORES) = Field(
-        {"head_impact": {}},
-        description="head scores, {model}/scores/NAME.parquet each; the first is the one of Table "
-        "2 and of figures 4 and 5",
+        DEFAULT_SCORES,
+        description="head scores, {model}/scores/NAME.parquet and figure_NAME.svg each, and rows "
+        "of Table 2; the first is the one of figures 4 and 5, with its nulls",
         validate_default=True,
     )
+    nulls: keys.Nulls = keys.Nulls()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         DEFAULT_SETUPS,
@@ -100,7 +109,7 @@ class Study(Keys):
 
     @property
     def first_score(self) -> str:
-        """The score of Table 2 and of figures 4 and 5."""
+        """The score of figures 4 and 5."""
         return next(iter(self.scores))
 
     @property
@@ -109,14 +118,20 @@ class Study(Keys):
         return self.scores[self.first_score].options
 
     @property
+    def head_scores(self) -> list[str]:
+        """The scores that have a number a head, the first one first."""
+        entries = {name: registry.SCORES[score.kind] for name, score in self.scores.items()}
+        return [name for name, entry in entries.items() if entry.per == "head"]
+
+    @property
     def titles(self) -> list[str]:
         """The models' names in tables."""
         return [model.title for model in self.models.values()]
 
-    @property
-    def score_title(self) -> str:
-        """The name of the first score in figures."""
-        return registry.SCORES[self.scores[self.first_score].kind].title or self.first_score
+    def score_title(self, score: str) -> str:
+        """The name of a score in tables and figures."""
+        kind = self.scores[score].kind
+        return (score == kind and registry.SCORES[kind].title) or score.replace("_", " ")
 
     @property
     def mask_share(self) -> float:

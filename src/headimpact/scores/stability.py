@@ -1,0 +1,43 @@
+"""How often other images would have given the same top layers."""
+
+import numpy as np
+import pandas as pd
+
+from headimpact.guards import UserError
+from headimpact.scores.inputs import Scores
+
+
+def top_stability(
+    scores: Scores, count: int, higher_is_better: bool = True, draws: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How often images drawn with replacement give the top layers that all images give.
+
+    scores: with items. count: how many layers the top has. Returns a row for all images, half of
+    them, a quarter and an eighth: images; same_layers, the share of draws whose top layers are
+    exactly those of all images; overlap, the mean share of these layers that a draw has, too.
+    Raises UserError if the score has no items.
+    """
+    if scores.items is None:
+        raise UserError("the score is no mean over objects, so that images cannot be resampled")
+    items = scores.items if higher_is_better else -scores.items
+    items = items.reshape(*items.shape[:2], -1).mean(2)
+    names, index = np.unique(scores.images, return_inverse=True)
+    sums = np.zeros((len(names), items.shape[1]))
+    np.add.at(sums, index, items)
+    top = _top_layers(sums.sum(0)[None], count)
+    rng, rows = np.random.default_rng(seed), []
+    for size in sorted({max(len(names) // part, 1) for part in (8, 4, 2, 1)}):
+        # the sum over the drawn objects ranks the layers as their mean does
+        drawn = rng.multinomial(size, np.full(len(names), 1 / len(names)), size=draws)
+        common = (_top_layers(drawn @ sums, count) & top).sum(1)
+        rows.append((size, (common == count).mean(), common.mean() / count))
+    return pd.DataFrame(rows, columns=["images", "same_layers", "overlap"])
+
+
+def _top_layers(values: np.ndarray, count: int) -> np.ndarray:
+    """Which layers are the `count` best, bool (draws, layers); ties go to the earlier layer."""
+    # sums of equal terms may differ in the last bits
+    order = np.argsort(-np.round(values, 12), axis=1, kind="stable")[:, :count]
+    top = np.zeros(values.shape, bool)
+    np.put_along_axis(top, order, True, axis=1)
+    return top
