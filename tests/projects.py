@@ -109,6 +109,7 @@ def tiny(checkpoints, *models):
                 "device": "cpu",
                 "dataset": {"kind": "scenes", "images": 26, "seed": 5},
                 "sampling": {"images": 24},
+                "scores": {"head_impact": {}, "specific_head_impact": {}},
                 "models": {
                     name: {"title": name.upper(), "checkpoint": str(checkpoints / name)}
                     for name in models

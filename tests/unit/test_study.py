@@ -95,7 +95,8 @@ def test_only_setups_that_rank_layers_need_a_score():
 
 def test_missing_options_get_their_defaults():
     entry = study(scores={"strict": {"kind": "head_impact", "mask_share": 0.9}})
-    assert entry.scores["strict"].options == {"mask_share": 0.9, "average_over": "objects"}
+    options = {"mask_share": 0.9, "rings": 0, "average_over": "objects"}
+    assert entry.scores["strict"].options == options
     assert entry.mask_share == 0.9
     assert study().method_of("full").options["rank"] == 8
     assert study().annotator.options == {"description": "{article} {category}"}

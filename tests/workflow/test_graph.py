@@ -31,14 +31,23 @@ def test_all_tables_and_figures_are_written(finished):
     chosen = layers[layers["setup"] != "original"]["layers"].str.split(", ")
     assert chosen.str.len().eq(2).all()
     assert pd.read_csv(results / "table1.csv")["layers"].tolist() == [12] * 3
-    assert len(pd.read_csv(results / "table2.csv").columns) == 7
+    tests = pd.read_csv(results / "table2.csv")
+    assert len(tests) == 2 * 3 and len(tests.columns) == 8
+    nulls = pd.read_csv(results / "nulls.csv").set_index(["null", "model"])
+    assert list(nulls.index.levels[0].sort_values()) == [
+        *("attended share", "other objects", "random tokens", "shifted masks", "untrained model")
+    ]
+    # the models have random weights themselves, others than the untrained models
+    assert (nulls.loc["untrained model", "difference"].abs() < 0.1).all()
+    assert (nulls.loc["untrained model", "difference"] != 0).all()
+    assert len(pd.read_csv(results / "top_stability.csv")) == 3 * 4
     # q: 96 x 96, k and v: 96 x 48 at rank 8, two layers
     parameters = 2 * 8 * ((96 + 96) + 2 * (96 + 48))
     assert pd.read_csv(results / "table5.csv")["trainable"].tolist() == [parameters] * 3
-    for number in (2, 4, 5):
-        with Image.open(results / f"figure{number}.png") as image:
+    for name in ("2", "4", "5", "_specific_head_impact"):
+        with Image.open(results / f"figure{name}.png") as image:
             image.load()
-        assert (results / f"figure{number}.svg").read_text().startswith("<?xml")
+        assert (results / f"figure{name}.svg").read_text().startswith("<?xml")
     assert "| **" in (results / "table4.md").read_text()
 
 
