@@ -10,9 +10,33 @@ TOKENS = [
     {"object_id": 300, "tiles": 1, "rows": 2, "columns": 1, "coverage": [1.0, 0.0]},
 ]
 SCORES = [
-    {"score": "s", "layer": 0, "head": 3, "value": 0.5, "standard_error": 0.125, "null": 0.1, "n": 9},
-    {"score": "s", "layer": 1, "head": 4, "value": 0.25, "standard_error": None, "null": None, "n": 9},
-    {"score": "t", "layer": 2, "head": None, "value": 0.75, "standard_error": 0.5, "null": None, "n": 7},
+    {
+        "score": "s",
+        "layer": 0,
+        "head": 3,
+        "value": 0.5,
+        "standard_error": 0.125,
+        "null": 0.1,
+        "n": 9,
+    },
+    {
+        "score": "s",
+        "layer": 1,
+        "head": 4,
+        "value": 0.25,
+        "standard_error": None,
+        "null": None,
+        "n": 9,
+    },
+    {
+        "score": "t",
+        "layer": 2,
+        "head": None,
+        "value": 0.75,
+        "standard_error": 0.5,
+        "null": None,
+        "n": 7,
+    },
 ]
 
 

@@ -11,7 +11,13 @@ from safetensors.torch import load_file, save_file
 from headimpact.checkpoints import write_sums
 from headimpact.guards import UserError
 from headimpact.miniature.checkpoints import MAKERS, save
-from headimpact.models.load import load_family, load_model, resolve_device, resolve_dtype
+from headimpact.models.load import (
+    load_family,
+    load_model,
+    load_untrained_model,
+    resolve_device,
+    resolve_dtype,
+)
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 IDENTITY = {"checkpoint": "a/b", "revision": "main"}
@@ -148,3 +154,17 @@ def test_a_checkpoint_that_differs_from_its_sums_is_refused(folder, scripts):
     with pytest.raises(UserError) as error:
         open_checkpoint(data)
     assert str(error.value).startswith(f"{path}: ") and "SHA256SUMS" in str(error.value)
+
+
+def test_an_untrained_model_has_the_checkpoint_s_shapes_and_weights_of_a_seed(checkpoints):
+    folder = checkpoints / "qwen2_vl"
+    trained = load_model(folder).state_dict()
+    untrained, again, other = (
+        load_untrained_model(folder, seed).state_dict() for seed in (3, 3, 4)
+    )
+    assert {n: t.shape for n, t in trained.items()} == {n: t.shape for n, t in untrained.items()}
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    assert untrained[name].equal(again[name])
+    assert not untrained[name].equal(other[name]) and not untrained[name].equal(trained[name])
+    model = load_untrained_model(folder, 0, "bfloat16")
+    assert not model.training and model.dtype == torch.bfloat16

@@ -178,7 +178,10 @@ def test_averaged_over_images_each_image_has_the_same_weight():
     means = [objects.items[objects.images == image].mean(0) for image in images.images]
     assert images.items == pytest.approx(np.array(means))
     assert images.value == pytest.approx(np.mean(means, axis=0))
-    assert images.null.shape == (LAYERS, HEADS)
+    masks, sizes = masks_of(inputs), [sum(bits_of(inputs.attention, x, 1, 0)) for x in range(8)]
+    chance = [random_iou(size, sum(masks[x]), 40) for x, size in enumerate(sizes)]
+    of_images = [chance[:3], chance[3:4], chance[4:6], chance[6:]]
+    assert images.null[1, 0] == pytest.approx(np.mean([np.mean(x) for x in of_images]))
 
 
 @given(st.integers(0, 3), st.integers(1, 3), st.lists(st.integers(0, 5 * 6 * 3 - 1), max_size=9))
