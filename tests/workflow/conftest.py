@@ -10,7 +10,7 @@ def finished(project, checkpoints):
     only its Head Impact.
     """
     config = tiny(checkpoints, *MINIATURES)
-    config["studies"]["tiny"]["nulls"] = {"untrained": True}
+    config["studies"]["tiny"]["nulls"] = {"untrained": True, "seed": 1}
     config["studies"]["other"] = tiny(checkpoints, "qwen2_vl")["studies"]["tiny"]
     workflow = project(config)
     workflow.output = workflow.run()

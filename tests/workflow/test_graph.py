@@ -37,7 +37,7 @@ def test_all_tables_and_figures_are_written(finished):
     assert list(nulls.index.levels[0].sort_values()) == [
         *("attended share", "other objects", "random tokens", "shifted masks", "untrained model")
     ]
-    # the models have random weights themselves, others than the untrained models
+    # the models have random weights themselves, of another seed
     assert (nulls.loc["untrained model", "difference"].abs() < 0.1).all()
     assert (nulls.loc["untrained model", "difference"] != 0).all()
     assert len(pd.read_csv(results / "top_stability.csv")) == 3 * 4

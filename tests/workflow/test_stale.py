@@ -21,7 +21,8 @@ def jobs(*counts, **more):
     for count in (*counts, more):
         joined |= count
     tables = {"table2": 1, "table3": 1, "table4": 2, "parameters": 2}
-    figures = {"figure": 2, "figure2": 2}  # SVG and PNG
+    tables |= {"null_table": 1, "top_stability": 1}
+    figures = {"figure": 2, "figure2": 2, "score_figure": 2}  # SVG and PNG
     copies = {
         "default_table": sum(joined.get(rule, 0) * n for rule, n in tables.items()),
         "default_figure": sum(joined.get(rule, 0) * n for rule, n in figures.items()),
@@ -34,8 +35,12 @@ EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
 TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
 COUNTED = jobs(parameters=1)
 # a dry run plans the trainings that follow from new scores; a run skips those with equal layers
-SCORED = jobs(TUNED, score=MODELS, layers=MODELS * TRAINED, table2=1, table3=1, figure=2)
-ATTENDED = jobs(SCORED, attention=MODELS)
+FIRST_SCORED = jobs(
+    *(TUNED, dict.fromkeys(("table2", "table3", "null_table", "top_stability"), 1)),
+    **{"score": MODELS, "nulls": MODELS, "layers": MODELS * TRAINED, "figure": 2},
+)
+SCORED = jobs(FIRST_SCORED, score=2 * MODELS, score_figure=1)
+ATTENDED = jobs(SCORED, attention=MODELS, untrained_attention=MODELS)
 SAMPLED = jobs(
     *(ATTENDED, EVALUATED),
     **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
@@ -123,10 +128,17 @@ def test_nothing_is_stale_in_a_finished_study(finished):
             jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         # mask rules for tokens and for objects
-        (("scores",), {"head_impact": {"mask_share": 0.25}}, jobs(SCORED, figure2=1)),
-        (("scores",), {"head_impact": {"average_over": "images"}}, SCORED),
+        (("scores", "head_impact"), {"mask_share": 0.25}, jobs(FIRST_SCORED, figure2=1)),
+        (("scores", "head_impact"), {"average_over": "images"}, FIRST_SCORED),
         # a score that no setup uses
-        (("scores",), {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}}, {}),
+        (
+            ("scores", "any"),
+            {"kind": "head_impact", "mask_share": 0},
+            jobs(score=MODELS, table2=1, score_figure=1),
+        ),
+        # nulls
+        (("nulls", "untrained"), False, jobs(nulls=MODELS, null_table=1, figure=2)),
+        (("nulls", "shifts"), 2, jobs(SCORED, tokens=MODELS, figure2=1)),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
         (("sampling", "seed"), 1, jobs(SAMPLED, images=1, instances=1, annotate=1)),
@@ -140,7 +152,11 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         # batch sizes do not change results
         (("attention",), {"batch": 1}, {}),
         (("annotator", "batch"), 1, {}),
-        (("attention",), {"shards": 2}, jobs(SCORED, attention=2 * MODELS)),
+        (
+            ("attention",),
+            {"shards": 2},
+            jobs(SCORED, attention=2 * MODELS, untrained_attention=2 * MODELS),
+        ),
         (("shortcuts", "one_pass"), False, jobs(ATTENDED, EVALUATED)),
         (("shortcuts", "few_logits"), False, TUNED),
     ],
@@ -150,16 +166,22 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, 
         assert planned(finished) == expected
 
 
+TABLES = jobs(
+    dict.fromkeys(("parameters", "table2", "table3", "table4", "null_table", "top_stability"), 1),
+    figure=2,
+    score_figure=1,
+)
+
+
 def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
     with changed(finished, "models", "qwen2_vl", "title", value="another"):
-        assert planned(finished) == jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
+        assert planned(finished) == TABLES
 
 
 MODEL = {
-    **dict.fromkeys(("tokens", "attention", "score", "features"), 1),
-    **{"layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
+    **dict.fromkeys(("tokens", "attention", "untrained_attention", "nulls", "features"), 1),
+    **{"score": 2, "layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
 }
-TABLES = jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
 
 
 def test_a_new_model_leaves_the_others_alone(finished, checkpoints):
@@ -176,7 +198,8 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         new = planned(finished, "results/new/table4.csv")
     data = dict.fromkeys(("scenes", "images", "instances", "annotate", "samples", "questions"), 1)
     # the original's layers are an input of Table 3 only
-    assert new == {**data, **MODEL, "layers": TRAINED, "table4": 1}
+    needed = {rule: n for rule, n in MODEL.items() if rule not in ("nulls", "untrained_attention")}
+    assert new == {**data, **needed, "score": 1, "layers": TRAINED, "table4": 1}
 
 
 def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp_path):
@@ -197,7 +220,7 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         ("models/prompts.py", ("What is this photo?", "What do you see?"), PROMPTED),
         # the sign of equation (1)
         (
-            "scores/head_impact.py",
+            "scores/iou.py",
             ("(attended & mask).sum(-1) /", "-(attended & mask).sum(-1) /"),
             SCORED,
         ),
@@ -214,7 +237,7 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
         ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), FAMILY),
         # docstrings, comments and whitespace
-        ("scores/head_impact.py", ("Intersection over union of", "The overlap of"), {}),
+        ("scores/iou.py", ("Intersection over union of attended", "The overlap of attended"), {}),
         ("models/continuations.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
         ("scores/attention.py", lambda text: text.replace("    ", "\t"), {}),
         # new entries, which jobs receive through params
@@ -255,7 +278,7 @@ def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, chang
             "table2",
         ),
         ("report/table4.rst", lambda text: text + "More words.\n", None),
-        ("rules/scores.smk", ("mem_mb=8000", "mem_mb=9000"), None),
+        ("rules/scores.smk", lambda text: text.replace("mem_mb=8000", "mem_mb=9000"), None),
     ],
 )
 def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, change, expected):
@@ -267,7 +290,7 @@ def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, 
 @pytest.mark.parametrize(
     ("package", "expected"),
     [
-        ("matplotlib", jobs(figure=2, figure2=1)),
+        ("matplotlib", jobs(figure=2, figure2=1, score_figure=1)),
         ("peft", jobs(TUNED, EVALUATED, COUNTED)),
         ("tqdm", {}),
         ("snakemake", {}),
@@ -287,8 +310,8 @@ def test_an_upgrade_reruns_what_imports_the_package(finished, tmp_path, package,
 
 def test_a_changed_sign_reruns_every_study(finished):
     change = ("(attended & mask).sum(-1) /", "-(attended & mask).sum(-1) /")
-    with edited(finished, "src/headimpact/scores/head_impact.py", *change):
-        assert planned(finished, "results/other/table2.csv") == {"score": 1, "table2": 1}
+    with edited(finished, "src/headimpact/scores/iou.py", *change):
+        assert planned(finished, "results/other/table2.csv") == {"score": 2, "table2": 1}
 
 
 def test_neither_a_touch_nor_a_checkout_reruns_anything(finished, tmp_path):
