@@ -120,9 +120,15 @@ class Plan(ImagePlan):
         score = self.study.score_of(setup)
         return [] if score is None else f"{self.folder}/{model}/scores/{score}.parquet"
 
+    def target_layers(self, model: str, setup: str) -> str | list:
+        """layers.json of the setup that a matched setup imitates; nothing for any other setup."""
+        if "layers" not in self.setup(setup).entry.needs:
+            return []
+        return f"{self.folder}/{model}/{self.setup(setup).options['to']}/0/layers.json"
+
     def layer_choice(self, model: str, setup: str) -> dict[str, Any]:
-        """All that decides the layers of a setup beside their scores."""
-        entry, score = registry.LAYER_CHOICES[self.setup(setup).choice], self.study.score_of(setup)
+        """All that decides the layers of a setup beside their scores, and its target's layers."""
+        entry, score = self.setup(setup).entry, self.study.score_of(setup)
         choice = {"choice": self.setup(setup).choice, "options": self.setup(setup).options}
         if score is not None:
             higher = registry.SCORES[self.study.scores[score].kind].higher_is_better
@@ -144,6 +150,27 @@ class Plan(ImagePlan):
             for model in self.study.models
             for setup, draw in self.draws()
         ]
+
+    def layers_of_top_setups(self) -> list[str]:
+        """layers.json of every model and setup that takes top layers."""
+        return [
+            f"{self.folder}/{model}/{setup}/0/layers.json"
+            for model in self.study.models
+            for setup in self.study.top_setups
+        ]
+
+    def all_scores(self) -> list[str]:
+        """Every score of every model."""
+        return [
+            f"{self.folder}/{model}/scores/{score}.parquet"
+            for model in self.study.models
+            for score in self.study.scores
+        ]
+
+    def top_scores(self) -> list[str]:
+        """Of every model, the score of the first top setup; nothing if none is ranked by one."""
+        score = self.study.top_score
+        return [] if score is None else self.of_models(f"scores/{score}.parquet")
 
     def runs(self) -> list[tuple[str, str, int]]:
         """(setup, variant, draw) of each run of a model."""
