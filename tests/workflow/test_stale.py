@@ -20,7 +20,7 @@ def jobs(*counts, **more):
     joined = {}
     for count in (*counts, more):
         joined |= count
-    tables = {"table2": 1, "table3": 1, "table4": 2, "parameters": 2}
+    tables = {"table2": 1, "table3": 2, "table4": 2, "parameters": 2}
     figures = {"figure": 2, "figure2": 2}  # SVG and PNG
     copies = {
         "default_table": sum(joined.get(rule, 0) * n for rule, n in tables.items()),
@@ -33,11 +33,19 @@ TABLE4 = jobs(table4=1)
 EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
 TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
 COUNTED = jobs(parameters=1)
+# both draws of random-2
+DRAWN = jobs(
+    *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}), table3=1
+)
 # a dry run plans the trainings that follow from new scores; a run skips those with equal layers
-SCORED = jobs(TUNED, score=MODELS, layers=MODELS * TRAINED, table2=1, table3=1, figure=2)
+SCORED = jobs(
+    *(TABLE4, {"finetune": MODELS, "evaluate": MODELS}),  # top-2 alone is ranked by a score
+    **{"score": MODELS, "layers": MODELS, "table2": 1, "table3": 1, "layers_and_depth": 1},
+    figure=2,
+)
 ATTENDED = jobs(SCORED, attention=MODELS)
 SAMPLED = jobs(
-    *(ATTENDED, EVALUATED),
+    *(ATTENDED, TUNED, EVALUATED),
     **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
 )
 
@@ -102,18 +110,17 @@ def test_nothing_is_stale_in_a_finished_study(finished):
             jobs(TABLE4, finetune=MODELS, evaluate=MODELS),
         ),
         # random layers
-        (
-            ("layer_seed",),
-            1,
-            jobs(
-                *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}),
-                table3=1,
-            ),
-        ),
+        (("layer_seed",), 1, DRAWN),
+        (("setups", "random-2", "rule"), "paper", DRAWN),
         # a new setup, and a removed setup
         (
             ("setups", "full"),
             {"layers": "all"},
+            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
+        ),
+        (
+            ("setups", "matched-2"),
+            {"layers": "matched", "to": "top-2"},
             jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         (("setups", "random-2"), None, jobs(TABLE4, table3=1)),
@@ -126,7 +133,11 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("scores",), {"head_impact": {"mask_share": 0.25}}, jobs(SCORED, figure2=1)),
         (("scores",), {"head_impact": {"average_over": "images"}}, SCORED),
         # a score that no setup uses
-        (("scores",), {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}}, {}),
+        (
+            ("scores",),
+            {"head_impact": {}, "any": {"kind": "head_impact", "mask_share": 0}},
+            jobs(score=MODELS, layers_and_depth=1),
+        ),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
         (("sampling", "seed"), 1, jobs(SAMPLED, images=1, instances=1, annotate=1)),
@@ -152,14 +163,14 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, 
 
 def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
     with changed(finished, "models", "qwen2_vl", "title", value="another"):
-        assert planned(finished) == jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
+        assert planned(finished) == TABLES
 
 
 MODEL = {
     **dict.fromkeys(("tokens", "attention", "score", "features"), 1),
     **{"layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
 }
-TABLES = jobs(parameters=1, table2=1, table3=1, table4=1, figure=2)
+TABLES = jobs(parameters=1, table2=1, table3=1, layers_and_depth=1, table4=1, figure=2)
 
 
 def test_a_new_model_leaves_the_others_alone(finished, checkpoints):
@@ -185,10 +196,10 @@ def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp
         assert planned(finished) == jobs(MODEL, TABLES)
 
 
-# the family of one model; the original's layers do not depend on it
-FAMILY = jobs(MODEL, TABLES, layers=TRAINED)
+# the family of one model; only layers that a score ranks depend on it
+FAMILY = jobs(MODEL, TABLES, layers=1)
 # all that runs or trains a model, and what depends on it
-PROMPTED = jobs(ATTENDED, EVALUATED)
+PROMPTED = jobs(ATTENDED, TUNED, EVALUATED)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +218,7 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         (
             "scores/layers.py",
             ("(decoder.ranked[:count]", "(decoder.ranked[-count:]"),
-            jobs(TUNED, layers=MODELS * RUNS, table3=1),
+            jobs(TUNED, layers=MODELS * RUNS, table3=1, layers_and_depth=1),
         ),
         ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(TUNED, EVALUATED, COUNTED)),
         ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),

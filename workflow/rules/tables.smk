@@ -78,6 +78,7 @@ rule table2:
 rule table3:
     input:
         layers=ask("layers_of_draws"),
+        scores=ask("top_scores"),
     output:
         table=report(
             "results/{study}/table3.csv",
@@ -85,6 +86,7 @@ rule table3:
             category="{study}",
             labels={"item": "Table 3"},
         ),
+        markdown="results/{study}/table3.md",
     log:
         "results/{study}/logs/table3.log",
     benchmark:
@@ -99,9 +101,43 @@ rule table3:
     params:
         titles=setting("titles"),
         draws=ask("draws"),
+        top_setup=setting("top_setup"),
+        top_score=setting("top_score"),
+        top_score_title=setting("top_score_title"),
         code=code("table3"),
     script:
         "../scripts/table3.py"
+
+
+rule layers_and_depth:
+    input:
+        scores=ask("all_scores"),
+        layers=ask("layers_of_top_setups"),
+    output:
+        table=report(
+            "results/{study}/layers_and_depth.csv",
+            caption="../report/layers_and_depth.rst",
+            category="{study}",
+            labels={"item": "Table 3: layers and depth"},
+        ),
+    log:
+        "results/{study}/logs/layers_and_depth.log",
+    benchmark:
+        "results/{study}/benchmarks/layers_and_depth.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        scores=setting("score_names"),
+        top_setups=setting("top_setups"),
+        code=code("layers_and_depth"),
+    script:
+        "../scripts/layers_and_depth.py"
 
 
 rule table4:
