@@ -24,7 +24,9 @@ rule all:
     default_target: True
     input:
         expand("results/table{number}.csv", number=range(1, 6)),
+        "results/table3.md",
         "results/table4.md",
+        "results/layers_and_depth.csv",
         expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
         expand(
             "results/figure_{score}.{kind}",

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,11 +11,14 @@ from benchmarks.models import MODELS, SCALES
 from headimpact.models.load import resolve_device, resolve_dtype
 
 
-def parse_arguments(description: str, scale: str, **numbers: int) -> argparse.Namespace:
+def parse_arguments(
+    description: str, scale: str, studies: Sequence[str] = (), **numbers: int
+) -> argparse.Namespace:
     """The command line's arguments, with device and dtype resolved.
 
-    description: the benchmark's docstring. scale: the default of --scale. numbers: the benchmark's
-    own options, whole numbers, with their defaults.
+    description: the benchmark's docstring. scale: the default of --scale. studies: the choices of
+    --study, for a benchmark that has it. numbers: the benchmark's own options, whole numbers, with
+    their defaults.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default=scale)
@@ -22,6 +26,8 @@ def parse_arguments(description: str, scale: str, **numbers: int) -> argparse.Na
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    if studies:
+        parser.add_argument("--study", choices=studies, default="paper")
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()

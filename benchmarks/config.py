@@ -7,5 +7,5 @@ import yaml
 from headimpact.study.config import parse_config
 
 _PATH = Path(__file__).parents[1] / "config.yaml"
-_STUDIES = parse_config(yaml.safe_load(_PATH.read_text(encoding="utf-8"))).studies
-MINIATURE, PAPER = _STUDIES["miniature"], _STUDIES["paper"]
+STUDIES = parse_config(yaml.safe_load(_PATH.read_text(encoding="utf-8"))).studies
+MINIATURE, PAPER = STUDIES["miniature"], STUDIES["paper"]

@@ -28,12 +28,12 @@ from benchmarks.config import PAPER
 from benchmarks.meter import device_name
 from benchmarks.models import build
 from benchmarks.pictures import Images, by_split, draw
-from headimpact import registry
 from headimpact.evaluation.evaluate import evaluate
 from headimpact.evaluation.questions import make_questions
 from headimpact.models import features
 from headimpact.models.family import Family
 from headimpact.scores.layers import Decoder, published
+from headimpact.study.study import Study
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import add_adapter, load_adapter
@@ -48,28 +48,38 @@ Results = tuple[dict[str, list[dict]], list[dict]]
 
 
 def layers_of_runs(title: str, scale: str, total: int) -> dict[str, list[int]]:
-    """The layers of each run of the paper's setups; original has none.
+    """The layers of each run of the paper's setups, {name: layers}; original has none."""
+    layers = {}
+    for run in PAPER.runs():
+        several = PAPER.setups[run.setup].draws > 1
+        name = f"{run.setup}.{run.draw}" if several else run.setup
+        layers[name] = choose_layers(PAPER, run.setup, run.draw, title, scale, total)
+    return layers
+
+
+def choose_layers(
+    study: Study, setup: str, draw: int, title: str, scale: str, total: int
+) -> list[int]:
+    """The layers of a draw of a study's setup, in a decoder of `total` layers.
 
     At full size top-4 and bottom-4 are those of the paper's Table 3; others rank random scores.
     """
-    scores, layers = np.random.default_rng(0).random(total), {}
-    for run in PAPER.runs():
-        setup = PAPER.setups[run.setup]
-        name = f"{run.setup}.{run.draw}" if setup.draws > 1 else run.setup
-        decoder = Decoder(
-            total=total,
-            scores=scores,
-            seed=PAPER.layer_seed,
-            draw=run.draw,
-            published=title,
-            setup=run.setup,
-        )
-        if scale == "full" and run.setup in ("top-4", "bottom-4"):
-            layers[name] = published(decoder)
-        else:
-            choose = registry.LAYER_CHOICES[setup.choice].load()
-            layers[name] = choose(decoder, **setup.options)
-    return layers
+    entry, target = study.setups[setup].entry, []
+    options = study.setups[setup].options
+    if "layers" in entry.needs:
+        target = choose_layers(study, options["to"], 0, title, scale, total)
+    decoder = Decoder(
+        total=total,
+        scores=np.random.default_rng(0).random(total),
+        seed=study.layer_seed,
+        draw=draw,
+        published=title,
+        setup=setup,
+        matched_layers=target,
+    )
+    if scale == "full" and setup in ("top-4", "bottom-4"):
+        return published(decoder)
+    return entry.load()(decoder, **options)
 
 
 class Trial:

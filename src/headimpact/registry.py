@@ -5,7 +5,7 @@ is used (`load`), so that reading the configuration imports neither torch nor pa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -103,11 +103,21 @@ class LayerChoiceEntry(Entry):
     """A function (scores.layers.Decoder, **options) -> sorted list of layers.
 
     needs: "score" (the layers' scores by `by`), "seed" (of the study's random draws), "published"
-    (the model's name in the paper).
+    (the model's name in the paper), "layers" (those of the setup that the option `to` names).
     layers_per_count: a decoder needs this many layers for each one of `count`.
+    for_option: {(option, value): fields of the entry that differ for that value}.
     """
 
     layers_per_count: int = 1
+    for_option: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_options(self, options: Mapping[str, Any]) -> "LayerChoiceEntry":
+        """The entry as it is for the values of its options."""
+        changes = {}
+        for (name, value), fields in self.for_option.items():
+            if options.get(name) == value:
+                changes |= fields
+        return replace(self, **changes)
 
 
 _COUNT = Option(REQUIRED, "how many layers, a whole number from 1", (int,), low=1)
@@ -198,8 +208,34 @@ LAYER_CHOICES = {
     "top": LayerChoiceEntry("scores.layers:top", {"count": _COUNT}, ("score",)),
     "bottom": LayerChoiceEntry("scores.layers:bottom", {"count": _COUNT}, ("score",)),
     "random": LayerChoiceEntry(
-        "scores.layers:random", {"count": _COUNT}, ("score", "seed"), layers_per_count=3
+        "scores.layers:random",
+        {
+            "count": _COUNT,
+            "rule": Option(
+                "all",
+                "all draws from all layers, paper from those that are neither top nor bottom by "
+                "`by`; draws are distinct as long as there are sets left",
+                choices=("all", "paper"),
+            ),
+        },
+        ("seed",),
+        for_option={("rule", "paper"): {"needs": ("score", "seed"), "layers_per_count": 3}},
     ),
+    "matched": LayerChoiceEntry(
+        "scores.layers:matched",
+        {
+            "to": Option(
+                REQUIRED,
+                "a setup whose layers are not drawn; as many layers as it has are drawn, the i-th "
+                "within two of its i-th, and not all the same",
+                (str,),
+            )
+        },
+        ("seed", "layers"),
+    ),
+    "first": LayerChoiceEntry("scores.layers:first", {"count": _COUNT}),
+    "uniform": LayerChoiceEntry("scores.layers:uniform", {"count": _COUNT}),
+    "last": LayerChoiceEntry("scores.layers:last", {"count": _COUNT}),
     "published": LayerChoiceEntry("scores.layers:published", needs=("published",)),
     "list": LayerChoiceEntry(
         "scores.layers:listed", {"layers": Option(REQUIRED, "a list of layers", (list,))}

@@ -7,8 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import head_impact, plain, setups
+from benchmarks import study as study_benchmark
+from benchmarks.config import STUDIES
 from benchmarks.models import MODELS, build, build_family
 from benchmarks.pictures import draw
+from benchmarks.study import count_runs
+from headimpact.study.keys import TrainingChanges
 
 ARGUMENTS = {"scale": "miniature", "device": "cpu", "dtype": "float32"}
 
@@ -57,6 +61,48 @@ def test_scales_have_the_real_number_of_image_tokens(title, scale, tmp_path):
 def test_full_size_takes_the_papers_layers(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert setups.layers_of_runs("SmolVLM", "full", 24)["top-4"] == [0, 15, 16, 18]
+
+
+def test_every_run_of_a_study_is_counted_once():
+    study = STUDIES["paper_controls"]
+    counted = [(run.setup, number) for run, number in count_runs(study)]
+    # three rates cost the same
+    assert counted == [("original", 1), ("top-4", 9), ("matched-4", 9), ("random-4", 30)]
+    longer = study.model_copy(update={"variants": {"long": TrainingChanges(epochs=9)}})
+    counted = count_runs(longer)
+    assert [(run.path, number) for run, number in counted[1:3]] == [
+        *(("top-4/default/0", 3), ("top-4/long/0", 3))
+    ]
+    assert sum(number for _, number in counted) == len(longer.runs())
+
+
+def test_matched_layers_follow_those_of_their_setup(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    study = STUDIES["paper_controls"]
+    top, matched = (
+        setups.choose_layers(study, setup, 0, "SmolVLM", "full", 24)
+        for setup in ("top-4", "matched-4")
+    )
+    assert top == [0, 15, 16, 18] != matched
+    assert all(abs(a - b) <= 2 for a, b in zip(top, matched, strict=True))
+
+
+def test_the_cost_of_a_study_is_the_sum_over_its_jobs(monkeypatch, tmp_path, capsys):
+    """Jobs that take 100 seconds on half of the images."""
+    rules = [("attention", 1), ("finetune top-4/default", 9), ("evaluate top-4/default", 9)]
+    measured = SimpleNamespace(seconds=100.0, peak=0)
+    rows = [(rule, measured, number, 2.0) for rule, number in rules]
+    monkeypatch.setattr(study_benchmark, "measure_rules", lambda *arguments: rows)
+    written = []
+    monkeypatch.setattr(study_benchmark, "append_row", lambda name, row: written.append(row))
+    monkeypatch.setattr("sys.argv", ["study", "--study", "paper_controls", "--device", "cpu"])
+    study_benchmark.main()
+    assert [row["study_minutes"] for row in written] == ["3.3", "30.0", "30.0"] * 3
+    hours = 3 * 200 * (1 + 9 + 9) / 3600
+    assert (
+        f"paper_controls, PaliGemma2, Qwen2-VL, SmolVLM: {hours:.1f} hours"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_runs_are_those_of_the_papers_study():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +13,7 @@ from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study import documentation
 from headimpact.study.config import check_yaml, parse_config
+from headimpact.study.plan import Plan
 from headimpact.study.study import Run
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +52,35 @@ def assert_refused(section, key, **changes):
     return line
 
 
-@pytest.mark.parametrize(
-    "name", ["miniature", "photos", "paper", "paper_annotated", "paper_layers"]
-)
+CONFIGURATION = (ROOT / "config.yaml").read_text(encoding="utf-8")
+SHIPPED = parse_config(yaml.safe_load(CONFIGURATION))
+
+
+@pytest.mark.parametrize("name", SHIPPED.studies)
 def test_the_shipped_studies_are_valid(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = parse_config(yaml.safe_load(Path("config.yaml").read_bytes()))
-    assert config.study(name).runs()
+    assert SHIPPED.study(name).runs()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("controls", CONFIGURATION.partition("\n  controls:")[0]),
+        ("paper_controls", CONFIGURATION.partition("\n  paper_controls:")[0]),
+        ("paper_controls", (ROOT / "docs/paper.md").read_text(encoding="utf-8")),
+    ],
+    ids=["controls", "paper_controls", "docs/paper.md"],
+)
+def test_the_number_of_runs_is_the_one_that_is_written(name, text):
+    entry = SHIPPED.studies[name]
+    assert re.findall(r"(\d+) +(?:# )?runs", text)[-1] == str(len(entry.models) * len(entry.runs()))
+
+
+def test_the_default_study_has_the_papers_five_setups():
+    for name in (SHIPPED.default_study, "paper"):
+        entry = SHIPPED.studies[name]
+        assert list(entry.setups) == ["original", "top-4", "bottom-4", "random-4", "full"]
+        assert entry.setups["random-4"].options == {"count": 4, "rule": "paper"}
 
 
 def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
@@ -85,12 +109,73 @@ def test_a_variant_overrides_its_setup_which_overrides_the_study():
 
 def test_only_setups_that_rank_layers_need_a_score():
     entry = study(scores={"a": {"kind": "head_impact"}, "b": {"kind": "head_impact"}})
-    assert [entry.score_of(setup) for setup in entry.setups] == [None, "a", "a", None]
+    assert [entry.score_of(setup) for setup in entry.setups] == [None, "a", None, None]
     setups = {**BASE["studies"]["s"]["setups"], "top-2": {"layers": "top", "count": 2, "by": "b"}}
     entry = study(
         scores={"a": {"kind": "head_impact"}, "b": {"kind": "head_impact"}}, setups=setups
     )
     assert entry.score_of("top-2") == "b"
+
+
+def test_random_layers_wait_for_a_score_only_by_the_papers_rule():
+    setups = {
+        "a": {"layers": "random", "count": 2},
+        "b": {"layers": "random", "count": 2, "rule": "paper"},
+        "c": {"layers": "matched", "to": "d"},
+        "d": {"layers": "top", "count": 2},
+    }
+    entry = study(setups=setups)
+    assert [entry.score_of(name) for name in setups] == [None, "head_impact", None, "head_impact"]
+    needs = [setup.entry.needs for setup in entry.setups.values()]
+    assert needs == [("seed",), ("score", "seed"), ("seed", "layers"), ("score",)]
+    assert [setup.entry.layers_per_count for setup in entry.setups.values()] == [1, 3, 1, 1]
+
+
+def test_the_top_setup_is_the_first_that_takes_top_layers_or_the_papers():
+    top, published = {"layers": "top", "count": 2}, {"layers": "published"}
+    models = {"own": {**BASE["studies"]["s"]["models"]["own"], "published": "SmolVLM"}}
+    scores = {"a": {"kind": "head_impact"}, "head_impact": {}}
+    changes = {"models": models, "scores": scores}
+    entry = study(
+        **changes, setups={"top-4": published, "x": {**top, "by": "head_impact"}, "y": top}
+    )
+    assert entry.top_setups == {"x": "head_impact", "y": "a"}
+    assert (entry.top_setup, entry.score_title("head_impact")) == ("x", "Head Impact")
+    entry = study(**changes, setups={"y": top})
+    assert (entry.top_score, entry.score_title("a")) == ("a", "a")
+    entry = study(**changes, setups={"full": {"layers": "all"}, "top-4": published})
+    assert (entry.top_setup, entry.top_score) == ("top-4", None)
+    entry = study(**changes, setups={"full": {"layers": "all"}})
+    assert (entry.top_setup, entry.top_score) == (None, None)
+
+
+def test_draws_of_fixed_layers_differ_in_the_seed_of_the_training():
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"]["setups"]["top-2"]["draws"] = 3
+    config["studies"]["s"]["training"] = {"seed": 5}
+    plan = Plan(parse_config(config), "s")
+    trainings = [plan.training("top-2", "default", str(draw)) for draw in range(3)]
+    assert [training.pop("seed") for training in trainings] == [5, 6, 7]
+    assert trainings[0] == trainings[1] == trainings[2]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["a", "nowhere", "original", "full", "random-2", "empty"],
+)
+def test_a_matched_setup_wants_a_setup_with_some_fixed_layers(target):
+    setups = {**BASE["studies"]["s"]["setups"], "empty": {"layers": []}, "chosen": {"layers": [3]}}
+    changed = {"a": {"layers": "matched", "to": target}, **setups}
+    line = assert_refused("setups.a.", "to", setups=changed)
+    assert line.endswith("name one of top-2, chosen")
+    for target in ("top-2", "chosen"):
+        setups["a"] = {"layers": "matched", "to": target}
+        plan = Plan(
+            parse_config({**BASE, "studies": {"s": {**BASE["studies"]["s"], "setups": setups}}}),
+            "s",
+        )
+        assert plan.target_layers("own", "a") == f"results/s/own/{target}/0/layers.json"
+        assert plan.target_layers("own", "top-2") == []
 
 
 def test_missing_options_get_their_defaults():
@@ -118,6 +203,9 @@ def test_missing_options_get_their_defaults():
         ("setups.a.", "count", {"setups": {"a": {"layers": "top"}}}),
         ("setups.a.", "cuont", {"setups": {"a": {"layers": "top", "count": 1, "cuont": 2}}}),
         ("setups.a.", "by", {"setups": {"a": {"layers": "top", "count": 1, "by": "x"}}}),
+        ("setups.a.", "rule", {"setups": {"a": {"layers": "random", "count": 1, "rule": "x"}}}),
+        ("setups.a.", "to", {"setups": {"a": {"layers": "matched"}}}),
+        ("setups.a.", "count", {"setups": {"a": {"layers": "matched", "count": 1, "to": "b"}}}),
         ("setups.a.", "method", {"setups": {"a": {"layers": "all", "method": "x"}}}),
         ("setups.", "a", {"setups": {"a": {"layers": "none"}}}),
         ("setups.", "original", {"setups": {"original": {"layers": "all"}}}),
@@ -192,7 +280,9 @@ def checkpoint(folder, config=CONFIG):
     ("setup", "key"),
     [
         ({"layers": "top", "count": 4}, "count"),
-        ({"layers": "random", "count": 2}, "count"),
+        ({"layers": "random", "count": 2, "rule": "paper"}, "count"),
+        ({"layers": "random", "count": 4}, "count"),
+        ({"layers": "uniform", "count": 4}, "count"),
         ({"layers": [0, 3]}, "layers"),
     ],
 )

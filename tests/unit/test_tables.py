@@ -181,8 +181,8 @@ def test_tables_1_3_and_5_have_the_columns_of_the_paper():
     sizes = tables.table1({"M": {"parameters": 2209198592, "layers": 28, "heads": 12}})
     assert list(sizes.columns) == ["model", "parameters", "layers", "attention_heads"]
     assert sizes.iloc[0].tolist() == ["M", 2209198592, 28, 12]
-    assert tables.table3({"M": {("top-4", 0): [1, 4, 11]}}).iloc[0].tolist() == [
-        *("M", "top-4", 0, "1, 4, 11")
+    assert tables.table3({"M": {("top-4", 0): [1, 4, 11]}}, "top-4").iloc[0].tolist() == [
+        *("M", "top-4", 0, "1, 4, 11", 3)
     ]
     percent = tables.table5({"M": {"total": 3033479408, "trainable": 352256}})
     assert percent["trainable_percent"].tolist() == [0.0116]

@@ -129,7 +129,41 @@ def test_the_layers_of_table_3_are_those_that_were_trained(finished):
         }
         assert trained == set(map(int, row.layers.split(", ")))
         layers = json.loads((folder / row.draw / "layers.json").read_text())
-        assert set(layers["layers"]) == trained and layers["by"] == "head_impact"
+        assert set(layers["layers"]) == trained
+        assert layers.get("by") == ("head_impact" if row.setup == "top-2" else None)
+
+
+def test_table_3_shows_what_top_layers_share_with_others_and_with_the_first(finished):
+    folder = finished.folder / "results"
+    table = pd.read_csv(folder / "table3.csv", dtype=str, keep_default_na=False)
+    assert table.groupby("setup")["overlap_with_top"].unique()["top-2"].tolist() == ["2"]
+    assert (table.loc[table["setup"] == "original", "overlap_with_top"] == "0").all()
+    depth = pd.read_csv(folder / "tiny/layers_and_depth.csv")
+    assert depth["model"].tolist() == [name.upper() for name in MINIATURES]
+    assert (depth["score"] == "head_impact").all() and (depth["setup"] == "top-2").all()
+    lines = (folder / "table3.md").read_text().splitlines()[-3:]
+    for line, row in zip(lines, depth.itertuples(), strict=True):
+        assert line.startswith(f"- {row.model}: Head Impact ") and f"rho {row.rho:.2f}" in line
+        assert line.endswith(f"top-2 shares {row.among_first} of its 2 layers with the first 2.")
+
+
+def test_matched_layers_follow_the_layers_of_their_setup(finished):
+    before, folder = copy.deepcopy(finished.config), "results/tiny/qwen2_vl"
+    draws = {"layers": "matched", "to": "top-2", "draws": 2}
+    files = [f"{folder}/matched-2/{draw}/layers.json" for draw in range(2)]
+    finished.config["studies"]["tiny"]["setups"]["matched-2"] = draws
+    try:
+        finished.configure(finished.config)
+        finished.run(*files)
+        found = [json.loads((finished.folder / file).read_text()) for file in files]
+    finally:
+        finished.configure(before)
+        shutil.rmtree(finished.folder / folder / "matched-2", ignore_errors=True)
+    top = json.loads((finished.folder / folder / "top-2/0/layers.json").read_text())["layers"]
+    assert found[0]["layers"] != found[1]["layers"]
+    for record in found:
+        assert all(abs(a - b) <= 2 for a, b in zip(record["layers"], top, strict=True))
+        assert record["overlap"] == len({*record["layers"]} & {*top}) < 2
 
 
 def test_an_adapter_has_a_card_that_names_its_base_layers_and_command(finished):

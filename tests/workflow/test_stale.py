@@ -20,8 +20,8 @@ def jobs(*counts, **more):
     joined = {}
     for count in (*counts, more):
         joined |= count
-    tables = {"table2": 1, "table3": 1, "table4": 2, "parameters": 2}
-    tables |= {"null_table": 1, "top_stability": 1}
+    tables = {"table2": 1, "table3": 2, "table4": 2, "parameters": 2}
+    tables |= {"null_table": 1, "top_stability": 1, "layers_and_depth": 1}
     figures = {"figure": 2, "figure2": 2, "score_figure": 2}  # SVG and PNG
     copies = {
         "default_table": sum(joined.get(rule, 0) * n for rule, n in tables.items()),
@@ -34,15 +34,20 @@ TABLE4 = jobs(table4=1)
 EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
 TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
 COUNTED = jobs(parameters=1)
+# both draws of random-2
+DRAWN = jobs(
+    *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}), table3=1
+)
 # a dry run plans the trainings that follow from new scores; a run skips those with equal layers
 FIRST_SCORED = jobs(
-    *(TUNED, dict.fromkeys(("table2", "table3", "null_table", "top_stability"), 1)),
-    **{"score": MODELS, "nulls": MODELS, "layers": MODELS * TRAINED, "figure": 2},
+    *(TABLE4, {"finetune": MODELS, "evaluate": MODELS}),  # top-2 alone is ranked by a score
+    dict.fromkeys(("table2", "table3", "layers_and_depth", "null_table", "top_stability"), 1),
+    **{"score": MODELS, "nulls": MODELS, "layers": MODELS, "figure": 2},
 )
 SCORED = jobs(FIRST_SCORED, score=2 * MODELS, score_figure=1)
 ATTENDED = jobs(SCORED, attention=MODELS, untrained_attention=MODELS)
 SAMPLED = jobs(
-    *(ATTENDED, EVALUATED),
+    *(ATTENDED, TUNED, EVALUATED),
     **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
 )
 
@@ -107,18 +112,17 @@ def test_nothing_is_stale_in_a_finished_study(finished):
             jobs(TABLE4, finetune=MODELS, evaluate=MODELS),
         ),
         # random layers
-        (
-            ("layer_seed",),
-            1,
-            jobs(
-                *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}),
-                table3=1,
-            ),
-        ),
+        (("layer_seed",), 1, DRAWN),
+        (("setups", "random-2", "rule"), "paper", DRAWN),
         # a new setup, and a removed setup
         (
             ("setups", "full"),
             {"layers": "all"},
+            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
+        ),
+        (
+            ("setups", "matched-2"),
+            {"layers": "matched", "to": "top-2"},
             jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         (("setups", "random-2"), None, jobs(TABLE4, table3=1)),
@@ -134,7 +138,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (
             ("scores", "any"),
             {"kind": "head_impact", "mask_share": 0},
-            jobs(score=MODELS, table2=1, score_figure=1),
+            jobs(score=MODELS, table2=1, score_figure=1, layers_and_depth=1),
         ),
         # nulls
         (("nulls", "untrained"), False, jobs(nulls=MODELS, null_table=1, figure=2)),
@@ -167,9 +171,8 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, 
 
 
 TABLES = jobs(
-    dict.fromkeys(("parameters", "table2", "table3", "table4", "null_table", "top_stability"), 1),
-    figure=2,
-    score_figure=1,
+    dict.fromkeys(("parameters", "table2", "table3", "table4", "layers_and_depth"), 1),
+    **{"null_table": 1, "top_stability": 1, "figure": 2, "score_figure": 1},
 )
 
 
@@ -208,10 +211,10 @@ def test_an_altered_checkpoint_reruns_its_model_alone(finished, checkpoints, tmp
         assert planned(finished) == jobs(MODEL, TABLES)
 
 
-# the family of one model; the original's layers do not depend on it
-FAMILY = jobs(MODEL, TABLES, layers=TRAINED)
+# the family of one model; only layers that a score ranks depend on it
+FAMILY = jobs(MODEL, TABLES, layers=1)
 # all that runs or trains a model, and what depends on it
-PROMPTED = jobs(ATTENDED, EVALUATED)
+PROMPTED = jobs(ATTENDED, TUNED, EVALUATED)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ PROMPTED = jobs(ATTENDED, EVALUATED)
         (
             "scores/layers.py",
             ("(decoder.ranked[:count]", "(decoder.ranked[-count:]"),
-            jobs(TUNED, layers=MODELS * RUNS, table3=1),
+            jobs(TUNED, layers=MODELS * RUNS, table3=1, layers_and_depth=1),
         ),
         ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(TUNED, EVALUATED, COUNTED)),
         ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),

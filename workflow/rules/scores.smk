@@ -129,6 +129,7 @@ rule nulls:
 rule layers:
     input:
         score=ask("layer_scores"),
+        target=ask("target_layers"),
         checkpoint=ask("fetched_model"),
     output:
         layers="results/{study}/{model}/{setup}/{draw}/layers.json",

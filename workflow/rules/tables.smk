@@ -69,7 +69,7 @@ rule table2:
         runtime=5,
     params:
         titles=setting("titles"),
-        scores=ask("head_score_titles"),
+        scores=ask("score_titles", per="head"),
         mask_share=setting("mask_share"),
         code=code("table2"),
     script:
@@ -139,6 +139,7 @@ rule top_stability:
 rule table3:
     input:
         layers=ask("layers_of_draws"),
+        scores=ask("top_scores"),
     output:
         table=report(
             "results/{study}/table3.csv",
@@ -146,6 +147,7 @@ rule table3:
             category="{study}",
             labels={"item": "Table 3"},
         ),
+        markdown="results/{study}/table3.md",
     log:
         "results/{study}/logs/table3.log",
     benchmark:
@@ -160,9 +162,42 @@ rule table3:
     params:
         titles=setting("titles"),
         draws=ask("draws"),
+        top_setup=setting("top_setup"),
+        top_score=ask("top_score_title"),
         code=code("table3"),
     script:
         "../scripts/table3.py"
+
+
+rule layers_and_depth:
+    input:
+        scores=ask("all_scores"),
+        layers=ask("layers_of_top_setups"),
+    output:
+        table=report(
+            "results/{study}/layers_and_depth.csv",
+            caption="../report/layers_and_depth.rst",
+            category="{study}",
+            labels={"item": "Table 3: layers and depth"},
+        ),
+    log:
+        "results/{study}/logs/layers_and_depth.log",
+    benchmark:
+        "results/{study}/benchmarks/layers_and_depth.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        scores=ask("score_titles", per=None),
+        top_setups=ask("top_setups"),
+        code=code("layers_and_depth"),
+    script:
+        "../scripts/layers_and_depth.py"
 
 
 rule table4:
@@ -248,7 +283,7 @@ rule default_table:
     log:
         "results/logs/{table}.{kind}.log",
     wildcard_constraints:
-        table=r"table\d|nulls|top_stability",
+        table=r"table\d|nulls|top_stability|layers_and_depth",
         kind="csv|md",
     localrule: True
     conda:

@@ -20,6 +20,7 @@ with job(snakemake) as job:
             from headimpact.models.load import decoder_depth
 
             total = decoder_depth(folder)
+    target = json.loads(Path(job.input.target).read_bytes()) if job.input.get("target") else {}
     decoder = Decoder(
         total=total,
         scores=scores,
@@ -27,7 +28,10 @@ with job(snakemake) as job:
         draw=int(job.wildcards.draw),
         published=choice.get("published"),
         setup=job.wildcards.setup,
+        matched_layers=target.get("layers", []),
     )
     layers = registry.LAYER_CHOICES[choice["choice"]].load()(decoder, **choice["options"])
-    content = json.dumps({"layers": layers, **choice, "draw": decoder.draw})
-    Path(job.output.layers).write_text(content, encoding="utf-8")
+    content = {"layers": layers, **choice, "draw": decoder.draw}
+    if target:
+        content["overlap"] = len({*layers} & {*target["layers"]})
+    Path(job.output.layers).write_text(json.dumps(content), encoding="utf-8")

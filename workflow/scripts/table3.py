@@ -3,15 +3,29 @@ from pathlib import Path
 
 from job import job
 
+from headimpact import artifacts
+from headimpact.report.depth import layers_and_depth, table3_markdown
 from headimpact.report.tables import table3
 
 with job(snakemake) as job:
-    files = iter(job.input.layers)
+    params, files = job.params, iter(job.input.layers)
+    score_files = iter(job.input.get("scores", []))
     layers = {
         title: {
             (setup, draw): json.loads(Path(next(files)).read_bytes())["layers"]
-            for setup, draw in job.params.draws
+            for setup, draw in params.draws
         }
-        for title in job.params.titles
+        for title in params.titles
     }
-    table3(layers).to_csv(job.output.table, index=False)
+    table = table3(layers, params.top_setup)
+    table.to_csv(job.output.table, index=False)
+    scores = {}
+    if params.top_score is not None:
+        for title in params.titles:
+            scores[title] = {params.top_score: artifacts.read(next(score_files), "scores")}
+    top_layers = {
+        title: {params.top_setup: runs.get((params.top_setup, 0))} for title, runs in layers.items()
+    }
+    depth = layers_and_depth(scores, top_layers, {params.top_setup: params.top_score})
+    text = table3_markdown(table, depth, params.top_score)
+    Path(job.output.markdown).write_text(text, encoding="utf-8")

@@ -38,15 +38,22 @@ def table2(scores: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def table3(layers: dict[str, dict[tuple[str, int], list[int]]]) -> pd.DataFrame:
-    """Table 3: the trained layers of each setup; layers: {title: {(setup, draw): layers}}."""
-    return pd.DataFrame(
-        [
-            {"model": title, "setup": setup, "draw": draw, "layers": ", ".join(map(str, chosen))}
-            for title, runs in layers.items()
-            for (setup, draw), chosen in runs.items()
-        ]
-    )
+def table3(
+    layers: dict[str, dict[tuple[str, int], list[int]]], top_setup: str | None
+) -> pd.DataFrame:
+    """Table 3: the trained layers of each setup; a row for each model, setup and draw.
+
+    layers: {title: {(setup, draw): layers}}. top_setup: the setup with which `overlap_with_top`
+    counts common layers; the column is empty for None.
+    """
+    rows = []
+    for title, runs in layers.items():
+        top_layers = runs.get((top_setup, 0))
+        for (setup, draw), chosen in runs.items():
+            overlap = None if top_layers is None else len({*chosen} & {*top_layers})
+            rows.append((title, setup, draw, ", ".join(map(str, chosen)), overlap))
+    columns = ["model", "setup", "draw", "layers", "overlap_with_top"]
+    return pd.DataFrame(rows, columns=columns).astype({"overlap_with_top": "Int64"})
 
 
 def uncovered_objects(

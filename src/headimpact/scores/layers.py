@@ -7,6 +7,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from headimpact.guards import UserError
 
 PUBLISHED = Path("resources/published/table3.csv")  # the paper's Table 3, as printed
+MATCHED_DISTANCE = 2  # how far a layer of `matched` may lie from the layer that it replaces
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Decoder:
 
     total: how many layers the decoder has. scores: float (total,), better is larger; None where
     the choice needs none. seed, draw: of a random choice. published: the model's name in the
-    paper, for layers that it prints for `setup`.
+    paper, for layers that it prints for `setup`. matched_layers: sorted, those of the setup that
+    `matched` imitates.
     """
 
     total: int
@@ -31,6 +34,7 @@ class Decoder:
     draw: int = 0
     published: str | None = None
     setup: str = ""
+    matched_layers: Sequence[int] = ()
 
     @property
     def ranked(self) -> np.ndarray:
@@ -83,11 +87,111 @@ def bottom(decoder: Decoder, count: int) -> list[int]:
     return sorted(decoder.ranked[-count:].tolist())
 
 
-def random(decoder: Decoder, count: int) -> list[int]:
-    """`count` layers drawn from those that are neither top nor bottom, as the paper does."""
-    _check_count(decoder, count, 3 * count)
-    rng = np.random.default_rng((decoder.seed, decoder.draw))
-    return sorted(rng.choice(decoder.ranked[count:-count], count, replace=False).tolist())
+def first(decoder: Decoder, count: int) -> list[int]:
+    """The first `count` layers."""
+    _check_count(decoder, count, count)
+    return list(range(count))
+
+
+def last(decoder: Decoder, count: int) -> list[int]:
+    """The last `count` layers."""
+    _check_count(decoder, count, count)
+    return list(range(decoder.total - count, decoder.total))
+
+
+def uniform(decoder: Decoder, count: int) -> list[int]:
+    """The layers at the middles of `count` equal parts of the depth."""
+    _check_count(decoder, count, count)
+    return [(2 * part + 1) * decoder.total // (2 * count) for part in range(count)]
+
+
+def random(decoder: Decoder, count: int, rule: str = "all") -> list[int]:
+    """`count` layers drawn at random; `draw_set` says how draws differ.
+
+    rule: "all" draws from all layers; "paper" from those that are neither top nor bottom, as the
+    paper does.
+    """
+    _check_count(decoder, count, 3 * count if rule == "paper" else count)
+    layers = (
+        range(decoder.total) if rule == "all" else sorted(decoder.ranked[count:-count].tolist())
+    )
+    return draw_set([layers] * count, decoder.seed, decoder.draw)
+
+
+def matched(decoder: Decoder, to: str) -> list[int]:
+    """Layers of about the same depth as those of the setup `to`, drawn at random.
+
+    They are as many, the i-th lies within MATCHED_DISTANCE of the i-th of the setup's, and at
+    least one differs. Draws differ as `draw_set` says. Raises UserError if there are no such
+    layers.
+    """
+    target = list(decoder.matched_layers)
+    near = [
+        range(max(layer - MATCHED_DISTANCE, 0), min(layer + MATCHED_DISTANCE + 1, decoder.total))
+        for layer in target
+    ]
+    layers = draw_set(near, decoder.seed, decoder.draw, excluded=target)
+    if layers is None:
+        raise UserError(
+            f"setups.{decoder.setup}.to: {to} trains {len(target)} of {decoder.total} layers, and "
+            f"no others lie within {MATCHED_DISTANCE} of them; name a setup that trains fewer"
+        )
+    return layers
+
+
+def draw_set(
+    candidates: Sequence[Sequence[int]],
+    seed: int,
+    draw: int,
+    excluded: list[int] | None = None,
+) -> list[int] | None:
+    """One of all increasing lists of layers whose i-th layer is one of `candidates[i]`.
+
+    All such lists are equally probable. The draws 0, 1, 2, ... of a seed are distinct until every
+    list has been drawn; then their sequence begins again. A draw does not depend on how many
+    follow it.
+
+    candidates: increasing layers for each position, at least one position. excluded: one of the
+    lists, which is never drawn. Returns None if there is no list to draw.
+    """
+    ways = _count_completions(candidates)
+    total = sum(ways[0].values())
+    possible = total - (excluded is not None)
+    if not possible:
+        return None
+    rng, drawn = Random(seed), {}  # a dict keeps the order of its keys
+    while len(drawn) <= draw % possible:
+        layers = _list_of_rank(ways, rng.randrange(total))
+        if list(layers) != excluded:
+            drawn[layers] = None
+    return list(next(reversed(drawn)))
+
+
+def _count_completions(candidates: Sequence[Sequence[int]]) -> list[dict[int, int]]:
+    """For each position, {layer: how many increasing lists go on from it there}."""
+    ways = [dict.fromkeys(candidates[-1], 1)]
+    for layers in reversed(candidates[:-1]):
+        behind = ways[0]
+        counts = {
+            layer: sum(count for later, count in behind.items() if later > layer)
+            for layer in layers
+        }
+        ways.insert(0, counts)
+    return ways
+
+
+def _list_of_rank(ways: list[dict[int, int]], rank: int) -> tuple[int, ...]:
+    """The list of a rank, from 0, in the lexical order of all lists that `ways` counts."""
+    layers = ()
+    for counts in ways:
+        for layer, count in counts.items():
+            if layers and layer <= layers[-1]:
+                continue
+            if rank < count:
+                layers += (layer,)
+                break
+            rank -= count
+    return layers
 
 
 def published(decoder: Decoder) -> list[int]:

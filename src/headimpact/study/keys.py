@@ -232,6 +232,11 @@ class Setup(WithOptions):
         """The entry of the registry that chooses the layers."""
         return "list" if isinstance(self.layers, list) else self.layers
 
+    @property
+    def entry(self) -> registry.LayerChoiceEntry:
+        """That entry, as it is for the setup's options."""
+        return registry.LAYER_CHOICES[self.choice].with_options(self.options)
+
 
 class Questions(Keys):
     seed: Seed = Field(0, description="of the wrong options and of the right one's place")

@@ -95,9 +95,19 @@ class Plan(ImagePlan):
         """Every score of heads of every model, score by score."""
         return [path for score in self.study.head_scores for path in self.scores_of_models(score)]
 
-    def head_score_titles(self) -> list[str]:
-        """The titles of the scores of heads."""
-        return [self.study.score_title(score) for score in self.study.head_scores]
+    def score_titles(self, per: str | None = None) -> list[str]:
+        """The titles of all scores, or of those that have a number a "head"."""
+        names = self.study.head_scores if per == "head" else self.study.scores
+        return [self.study.score_title(name) for name in names]
+
+    def top_setups(self) -> dict[str, str]:
+        """{setup: the title of the score that ranks its layers} of the setups of top layers."""
+        return {n: self.study.score_title(s) for n, s in self.study.top_setups.items()}
+
+    def top_score_title(self) -> str | None:
+        """The title of the score that ranks the layers of the first top setup, if one does."""
+        score = self.study.top_score
+        return None if score is None else self.study.score_title(score)
 
     def score_title(self, score: str | None = None) -> str:
         """The title of a score; None for the one of figures 4 and 5."""
@@ -201,9 +211,15 @@ class Plan(ImagePlan):
         score = self.study.score_of(setup)
         return [] if score is None else f"{self.folder}/{model}/scores/{score}.parquet"
 
+    def target_layers(self, model: str, setup: str) -> str | list:
+        """layers.json of the setup that a matched setup imitates; nothing for any other setup."""
+        if "layers" not in self.setup(setup).entry.needs:
+            return []
+        return f"{self.folder}/{model}/{self.setup(setup).options['to']}/0/layers.json"
+
     def layer_choice(self, model: str, setup: str) -> dict[str, Any]:
-        """All that decides the layers of a setup beside their scores."""
-        entry, score = registry.LAYER_CHOICES[self.setup(setup).choice], self.study.score_of(setup)
+        """All that decides the layers of a setup beside their scores, and its target's layers."""
+        entry, score = self.setup(setup).entry, self.study.score_of(setup)
         choice = {"choice": self.setup(setup).choice, "options": self.setup(setup).options}
         if score is not None:
             higher = registry.SCORES[self.study.scores[score].kind].higher_is_better
@@ -225,6 +241,27 @@ class Plan(ImagePlan):
             for model in self.study.models
             for setup, draw in self.draws()
         ]
+
+    def layers_of_top_setups(self) -> list[str]:
+        """layers.json of every model and setup that takes top layers."""
+        return [
+            f"{self.folder}/{model}/{setup}/0/layers.json"
+            for model in self.study.models
+            for setup in self.study.top_setups
+        ]
+
+    def all_scores(self) -> list[str]:
+        """Every score of every model."""
+        return [
+            f"{self.folder}/{model}/scores/{score}.parquet"
+            for model in self.study.models
+            for score in self.study.scores
+        ]
+
+    def top_scores(self) -> list[str]:
+        """Of every model, the score of the first top setup; nothing if none is ranked by one."""
+        score = self.study.top_score
+        return [] if score is None else self.of_models(f"scores/{score}.parquet")
 
     def runs(self) -> list[tuple[str, str, int]]:
         """(setup, variant, draw) of each run of a model."""

@@ -16,7 +16,7 @@ DEFAULT_SETUPS = {
     "original": {"layers": "none"},
     "top-4": {"layers": "top", "count": 4},
     "bottom-4": {"layers": "bottom", "count": 4},
-    "random-4": {"layers": "random", "count": 4, "draws": 3},
+    "random-4": {"layers": "random", "count": 4, "rule": "paper", "draws": 3},
     "full": {"layers": "all"},
 }
 
@@ -145,11 +145,27 @@ class Study(Keys):
         return next(iter(self.models.values()))
 
     @property
+    def top_setups(self) -> dict[str, str]:
+        """{setup: the score that ranks its layers} of the setups that take top layers."""
+        return {n: self.score_of(n) for n, setup in self.setups.items() if setup.layers == "top"}
+
+    @property
+    def top_setup(self) -> str | None:
+        """The first setup that takes top layers, or else has the paper's; None if none does."""
+        published = self.setups.get("top-4")
+        named = ["top-4"] if published and published.layers == "published" else []
+        return next(iter([*self.top_setups, *named]), None)
+
+    @property
+    def top_score(self) -> str | None:
+        """The score that ranks the layers of that setup; None if none does."""
+        return None if self.top_setup is None else self.score_of(self.top_setup)
+
+    @property
     def counted_setup(self) -> str:
         """The setup whose adapter Table 5 counts: the first that takes top layers."""
         trained = [name for name, setup in self.setups.items() if setup.layers != "none"]
-        top = [name for name in trained if self.setups[name].layers == "top"]
-        return next(iter([*top, *trained, *self.setups]))
+        return self.top_setup or next(iter([*trained, *self.setups]))
 
     @property
     def counted_layers(self) -> int | None:
@@ -158,7 +174,7 @@ class Study(Keys):
 
     def score_of(self, setup: str) -> str | None:
         """The score that ranks the layers of a setup; None if none does."""
-        entry = registry.LAYER_CHOICES[self.setups[setup].choice]
+        entry = self.setups[setup].entry
         return (self.setups[setup].by or self.first_score) if "score" in entry.needs else None
 
     def method_of(self, setup: str) -> Component:
@@ -242,6 +258,8 @@ class Study(Keys):
             value = getattr(setup, key)
             if value is not None and value not in table:
                 raise error_at(f"{where}.{key}: {value!r} is not one of {', '.join(table)}")
+        if "to" in setup.options:
+            self._check_target(where, setup.options["to"])
         if setup.layers != "published":
             return
         if name not in PUBLISHED_SETUPS:
@@ -255,6 +273,20 @@ class Study(Keys):
                     f"models.{model}.published: missing; say which model of the paper's Table 3 it "
                     f"is, or choose the layers of {name} otherwise"
                 )
+
+    def _check_target(self, where: str, target: str) -> None:
+        """Raise an error unless `target` is a setup with one fixed set of some layers."""
+        fixed = [
+            name
+            for name, setup in self.setups.items()
+            if setup.layers not in ("none", "all", []) and "seed" not in setup.entry.needs
+        ]
+        if target not in fixed:
+            known = f"name one of {', '.join(fixed)}" if fixed else "add one"
+            raise error_at(
+                f"{where}.to: {target!r} is no setup whose layers are some of the decoder's and "
+                f"not drawn; {known}"
+            )
 
     # ------------------------------------------------------------------ checks of files
 
@@ -305,7 +337,7 @@ class Study(Keys):
         depth = checkpoints.decoder_layers(f"{where}.models.{model}.checkpoint", folder)
         for name, setup in self.setups.items():
             count = setup.options.get("count", 0)
-            needed = count * registry.LAYER_CHOICES[setup.choice].layers_per_count
+            needed = count * setup.entry.layers_per_count
             if setup.choice == "list":
                 needed = max(setup.layers, default=-1) + 1
             if depth is not None and needed > depth:

@@ -46,7 +46,11 @@ def model_card(
     """
     best = min(record["history"], key=lambda epoch: epoch["perplexity"])
     revision = identity.get("commit") or identity.get("revision")
-    by = f"{choice['choice']}, by the score {choice['by']}" if "by" in choice else choice["choice"]
+    chosen = choice["choice"]
+    if "by" in choice:
+        chosen += f", by the score {choice['by']}"
+    if "to" in choice["options"]:
+        chosen += f" to {choice['options']['to']}"
     return CARD.format(
         base=identity["checkpoint"],
         revision=f" at {revision}" if revision else "",
@@ -55,7 +59,7 @@ def model_card(
         study=wildcards["study"],
         setup=wildcards["setup"],
         layers=", ".join(map(str, record["layers"])),
-        choice=by,
+        choice=chosen,
         training=_listed(record["training"]),
         data=data,
         perplexity=best["perplexity"],
