@@ -72,7 +72,7 @@ class Study(Keys):
     )
     questions: keys.Questions = keys.Questions()
     metrics: components(registry.METRICS) = Field(
-        {"accuracy": {}, "answer_probability": {}, "perplexity": {}},
+        {"accuracy": {}, "answer_probability": {}, "perplexity": {}, "log_odds": {}},
         description="what Table 4 shows, a row each",
         validate_default=True,
     )
