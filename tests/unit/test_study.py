@@ -12,6 +12,7 @@ from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study import documentation
 from headimpact.study.config import check_yaml, parse_config
+from headimpact.study.plan import Plan
 from headimpact.study.study import Run
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,40 @@ def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
         *(f"random-2/fast/{draw}" for draw in range(3)),
     ]
     assert len(runs) == 1 + 2 * (1 + 3 + 1)
+
+
+def test_other_setups_are_compared_with_those_of_top_layers_or_else_the_first_that_trains():
+    setups = BASE["studies"]["s"]["setups"]
+    assert study().top_setups == ["top-2"] and study().counted_setup == "top-2"
+    more = setups | {"top-1": {"layers": "top", "count": 1}}
+    assert study(setups=more).top_setups == ["top-2", "top-1"]
+    trained = {name: setups[name] for name in ("original", "full", "random-2")}
+    assert study(setups=trained).top_setups == ["full"]
+    untrained = study(setups={"original": setups["original"]})
+    assert untrained.top_setups == [] and untrained.counted_setup == "original"
+
+
+def test_only_draws_that_could_be_the_top_layers_are_a_null_for_their_rank(monkeypatch):
+    options = {
+        "count": registry.Option(2, "a number", (int,)),
+        "to": registry.Option("top-2", "a setup", (str,)),
+    }
+    anywhere = registry.LayerChoiceEntry("scores.layers:random", options, ("seed",))
+    monkeypatch.setitem(registry.LAYER_CHOICES, "anywhere", anywhere)
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"]["setups"] |= {
+        "anywhere-2": {"layers": "anywhere"},
+        "anywhere-1": {"layers": "anywhere", "count": 1},
+        "anywhere-to": {"layers": "anywhere", "to": "full"},
+        "anywhere-fast": {"layers": "anywhere", "training": {"learning_rate": 0.1}},
+    }
+    assert Plan(parse_config(config), "s").ranked_setups() == [
+        ("top-2", "random-2", False),  # the paper's rule leaves out the top layers
+        ("top-2", "anywhere-2", True),
+        ("top-2", "anywhere-1", False),
+        ("top-2", "anywhere-to", False),
+        ("top-2", "anywhere-fast", False),
+    ]
 
 
 def test_a_variant_overrides_its_setup_which_overrides_the_study():

@@ -145,6 +145,34 @@ class Plan(ImagePlan):
             for setup, draw in self.draws()
         ]
 
+    def ranked_setups(self) -> list[tuple[str, str, bool]]:
+        """(top, drawn, is_null) of each setup of top layers and each of layers drawn at random.
+
+        is_null: whether the draws would be as good as the top's layers if scores meant nothing, so
+        that a rank among them is a p-value: as many layers, drawn from all of them or to match
+        these, and trained in the same way.
+        """
+        study = self.study
+        return [
+            (top, name, self._is_null(study.setups[top], setup, top))
+            for top in study.top_setups
+            for name, setup in study.setups.items()
+            if name != top and "seed" in registry.LAYER_CHOICES[setup.choice].needs
+        ]
+
+    @staticmethod
+    def _is_null(top: Setup, drawn: Setup, name: str) -> bool:
+        """See `ranked_setups`; name: of the setup `top`."""
+        # Layers drawn by the paper's rule leave out the top's, so that none can be the top's.
+        rule = drawn.options.get("rule", "paper" if drawn.choice == "random" else None)
+        count = top.options.get("count")
+        return (
+            rule != "paper"
+            and drawn.options.get("to", name) == name
+            and drawn.options.get("count", count) == count
+            and (drawn.method, drawn.training) == (top.method, top.training)
+        )
+
     def runs(self) -> list[tuple[str, str, int]]:
         """(setup, variant, draw) of each run of a model."""
         return [(run.setup, run.variant, run.draw) for run in self.study.runs()]

@@ -132,9 +132,13 @@ class Study(Keys):
     @property
     def counted_setup(self) -> str:
         """The setup whose adapter Table 5 counts: the first that takes top layers."""
+        return next(iter([*self.top_setups, *self.setups]))
+
+    @property
+    def top_setups(self) -> list[str]:
+        """The setups that train top layers; without one, the first setup that trains any."""
         trained = [name for name, setup in self.setups.items() if setup.layers != "none"]
-        top = [name for name in trained if self.setups[name].layers == "top"]
-        return next(iter([*top, *trained, *self.setups]))
+        return [name for name in trained if self.setups[name].layers == "top"] or trained[:1]
 
     @property
     def counted_layers(self) -> int | None:
