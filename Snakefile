@@ -25,6 +25,8 @@ rule all:
     input:
         expand("results/table{number}.csv", number=range(1, 6)),
         "results/table4.md",
+        expand("results/table4_shifts.{kind}", kind=("csv", "md")),
+        "results/table4_ranks.csv",
         expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
 
 

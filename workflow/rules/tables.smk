@@ -108,6 +108,7 @@ rule table4:
     input:
         answers=ask("answers_of_runs"),
         questions=rules.questions.output.questions,
+        layers=ask("layers_of_draws"),
     output:
         table=report(
             "results/{study}/table4.csv",
@@ -116,6 +117,24 @@ rule table4:
             labels={"item": "Table 4"},
         ),
         markdown="results/{study}/table4.md",
+        shifts=report(
+            "results/{study}/table4_shifts.csv",
+            caption="../report/table4_shifts.rst",
+            category="{study}",
+            labels={"item": "Table 4: paired shifts"},
+        ),
+        shifts_markdown=report(
+            "results/{study}/table4_shifts.md",
+            caption="../report/table4_shifts.rst",
+            category="{study}",
+            labels={"item": "Table 4: paired shifts, to read"},
+        ),
+        ranks=report(
+            "results/{study}/table4_ranks.csv",
+            caption="../report/table4_ranks.rst",
+            category="{study}",
+            labels={"item": "Table 4: ranks among random draws"},
+        ),
         draws="results/{study}/table4_draws.csv",
         labels="results/{study}/table4_labels.csv",
     log:
@@ -132,6 +151,9 @@ rule table4:
     params:
         titles=setting("titles"),
         runs=ask("runs"),
+        draws=ask("draws"),
+        top_setups=setting("top_setups"),
+        ranked_setups=ask("ranked_setups"),
         metrics=ask("metrics"),
         code=code("table4", metric_entries),
     script:
@@ -180,12 +202,13 @@ rule comparison:
 
 rule default_table:
     input:
-        f"results/{CONFIG.default_study}/table{{number}}.{{kind}}",
+        f"results/{CONFIG.default_study}/{{table}}.{{kind}}",
     output:
-        "results/table{number}.{kind}",
+        "results/{table}.{kind}",
     log:
-        "results/logs/table{number}.{kind}.log",
+        "results/logs/{table}.{kind}.log",
     wildcard_constraints:
+        table=r"table\d+\w*",
         kind="csv|md",
     localrule: True
     conda:
