@@ -226,6 +226,15 @@ def test_a_largest_shift_that_is_not_larger_than_the_runner_ups_has_no_mark():
         assert line.count("**") == 2 and "†" not in line
 
 
+def test_setups_that_shift_alike_are_found_to_differ_as_often_as_the_level():
+    rng, found, base = np.random.default_rng(3), 0, np.full(8, 2.0)
+    for _ in range(200):
+        runs = {name: items(base + 0.5 + rng.normal(0, 0.1, 8)) for name in ("one", "two")}
+        shifts = shifts_of(runs | {"original": items(base)})
+        found += float(shifts.query("comparison == 'largest'")["p_value"].iloc[0]) < 0.05
+    assert 0.01 < found / 200 < 0.09
+
+
 def test_equal_largest_shifts_have_no_mark():
     runs = simulated(planted=-0.1)
     runs["full"] = runs["top"]

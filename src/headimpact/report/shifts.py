@@ -42,8 +42,9 @@ def table4_shifts(
     "original": the mean over draws of a trained setup, against the model as it is.
     "top": the mean over draws of a setup of `top_setups`, against that of another trained setup.
     "largest": the setup with the largest absolute shift from `original`, against the runner-up;
-    `shift` is the difference of the absolute shifts. The setups are chosen by the same data, as
-    the closest at the top, so that the test errs on the side of finding no difference.
+    `shift` is the difference of the absolute shifts. Setups that shift alike are found to differ
+    no more often than the level of the test says, although the same data choose the two: of
+    several, the largest two lie closer together than any two.
     "draw": one draw of a setup with several, against the model as it is.
 
     `shift` is the mean over items of the differences of `Metric.of_items`, so that of perplexity
@@ -92,11 +93,6 @@ def _variant_rows(
         for comparison, setup, draw, against, ours, theirs in _comparisons(values, top_setups):
             result = paired_difference(ours, theirs, images)
             differences.append(ours.mean(0) - theirs.mean(0))
-            trained = {
-                ", ".join(map(str, chosen))
-                for (s, n), chosen in layers.items()
-                if s == setup and draw in (None, n)
-            }
             rows.append(
                 {
                     "model": title,
@@ -106,7 +102,7 @@ def _variant_rows(
                     "comparison": comparison,
                     "setup": setup,
                     "draw": draw,
-                    "layers": trained.pop() if len(trained) == 1 else None,
+                    "layers": _layers_text(layers, setup, draw),
                     "against": against,
                     "shift": result.difference,
                     "standard_error": result.standard_error,
@@ -123,6 +119,18 @@ def _variant_rows(
         p_values = sign_flip_p(np.stack(differences, axis=1), images)
         rows = [row | {"p_value": p} for row, p in zip(rows, p_values, strict=True)]
     return rows
+
+
+def _layers_text(
+    layers: dict[tuple[str, int], list[int]], setup: str, draw: int | None
+) -> str | None:
+    """The layers of a draw, or of all draws of a setup; None if these differ."""
+    texts = {
+        ", ".join(map(str, chosen))
+        for (name, number), chosen in layers.items()
+        if name == setup and draw in (None, number)
+    }
+    return texts.pop() if len(texts) == 1 else None
 
 
 def _comparisons(values: dict[str, np.ndarray], top_setups: Sequence[str]) -> Iterator[Comparison]:
