@@ -27,6 +27,8 @@ rule all:
         "results/table3.md",
         "results/table4.md",
         "results/layers_and_depth.csv",
+        expand("results/table4_shifts.{kind}", kind=("csv", "md")),
+        "results/table4_ranks.csv",
         expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
         expand(
             "results/figure_{score}.{kind}",

@@ -269,6 +269,7 @@ METRICS = {
         },
     ),
     "perplexity": Entry("evaluation.metrics:PERPLEXITY"),
+    "log_odds": Entry("evaluation.metrics:LOG_ODDS"),
 }
 
 

@@ -6,6 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> np.ndarray:
+    """The sum of the items of each cluster, in the order of the clusters' names.
+
+    values: float (items, ...). clusters: (items,), the cluster of each item. Returns float64
+    (clusters, ...).
+    """
+    values = np.asarray(values, dtype=float)
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums
+
+
 def clustered_error(values: ArrayLike, clusters: ArrayLike) -> np.ndarray | float:
     """Standard error of the mean over items, clustered because objects of an image depend.
 
@@ -14,12 +27,10 @@ def clustered_error(values: ArrayLike, clusters: ArrayLike) -> np.ndarray | floa
     clusters.
     """
     values = np.asarray(values, dtype=float)
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    count, shape = len(names), values.shape[1:]
+    residual_sums = cluster_sums(values - values.mean(0), clusters)
+    count = len(residual_sums)
     if count < 2:
-        return np.full(shape, np.nan)[()]
-    residual_sums = np.zeros((count, *shape))
-    np.add.at(residual_sums, index, values - values.mean(0))
+        return np.full(values.shape[1:], np.nan)[()]
     return np.sqrt((residual_sums**2).sum(0) * count / (count - 1)) / len(values)
 
 
@@ -79,13 +90,12 @@ def kruskal_interval(
     from scipy.stats import chi2  # see `kruskal`
 
     iou = np.asarray(iou, dtype=float)
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.zeros((len(names), *iou.shape[1:]))
-    np.add.at(sums, index, iou / len(iou))
+    sums = cluster_sums(iou / len(iou), clusters)
+    images = len(sums)
     rng, statistics = np.random.default_rng(seed), []
     for first in range(0, draws, 100):  # in chunks, to save memory
-        size, probabilities = min(100, draws - first), np.full(len(names), 1 / len(names))
-        counts = rng.multinomial(len(names), probabilities, size=size).astype(float)
+        size, probabilities = min(100, draws - first), np.full(images, 1 / images)
+        counts = rng.multinomial(images, probabilities, size=size).astype(float)
         # The sum is not divided by the number of objects in the draw, since that changes no rank.
         resampled = np.tensordot(counts, sums, 1)
         # Equal values may differ in the last bits by the order of summation; rounding keeps ties.
@@ -93,7 +103,7 @@ def kruskal_interval(
     results = {}
     for axis, name in enumerate(("layers", "heads")):
         statistic, freedom = np.concatenate(statistics, axis=1)[axis], iou.shape[axis + 1] - 1
-        if len(names) < 2:
+        if images < 2:
             statistic = np.full(draws, np.nan)
         results[name] = {
             "statistic": _percentiles(statistic, level),

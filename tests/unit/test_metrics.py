@@ -26,6 +26,14 @@ def test_values_of_items_by_hand():
     assert metrics.answer_probability(ITEMS, "vocabulary") == pytest.approx([0.2, 0.3])
     assert metrics.answer_probability(ITEMS, "labels") == pytest.approx([0.25, 0.3 / 0.5001])
     assert metrics.token_losses(ITEMS).tolist() == [1.5, 1.0]
+    odds = [0.2 / 0.6, 0.3 / 0.2001]
+    assert metrics.log_odds(ITEMS) == pytest.approx(np.log(odds))
+
+
+def test_log_odds_of_labels_that_are_all_improbable_are_finite():
+    logs = pd.DataFrame({f"log_{x}": ITEMS[f"log_{x}"] - 2000 for x in "ABCD"})
+    improbable = ITEMS.assign(**logs)
+    assert metrics.log_odds(improbable) == pytest.approx(metrics.log_odds(ITEMS))
 
 
 def test_an_error_is_clustered_by_image_and_perplexity_is_the_exponential_of_the_mean():
@@ -35,6 +43,12 @@ def test_an_error_is_clustered_by_image_and_perplexity_is_the_exponential_of_the
     value, error = metrics.ACCURACY.aggregate(np.array([1.0, 1.0, 0.0]), np.array([0, 0, 1]))
     # residual sums 2/3 and -2/3: sqrt(8 / 9) / 3 * sqrt(2)
     assert (value, error) == (pytest.approx(2 / 3), pytest.approx(math.sqrt(8 / 9) / 3 * 2**0.5))
+
+
+def test_shifts_of_perplexity_are_headed_as_logarithms():
+    assert metrics.PERPLEXITY.shift_heading == "log perplexity (nats a token)"
+    assert metrics.ACCURACY.shift_heading == "Accuracy (share)"
+    assert Metric("Confidence", metrics.accuracy).shift_heading == "Confidence"
 
 
 def test_a_metric_gets_its_options_and_one_value_an_item():

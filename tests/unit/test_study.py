@@ -93,6 +93,40 @@ def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
     assert len(runs) == 1 + 2 * (1 + 3 + 1)
 
 
+def test_other_setups_are_compared_with_those_of_top_layers_or_else_the_first_that_trains():
+    setups = BASE["studies"]["s"]["setups"]
+    assert study().compared_setups == ["top-2"] and study().counted_setup == "top-2"
+    more = setups | {"top-1": {"layers": "top", "count": 1}}
+    assert study(setups=more).compared_setups == ["top-2", "top-1"]
+    trained = {name: setups[name] for name in ("original", "full", "random-2")}
+    assert study(setups=trained).compared_setups == ["full"]
+    untrained = study(setups={"original": setups["original"]})
+    assert untrained.compared_setups == [] and untrained.counted_setup == "original"
+
+
+def test_only_draws_that_could_be_the_top_layers_are_a_null_for_their_rank():
+    config, anywhere = copy.deepcopy(BASE), {"layers": "random", "count": 2}
+    config["studies"]["s"]["setups"] |= {
+        "listed": {"layers": [0, 1]},
+        "paper-2": anywhere | {"rule": "paper"},
+        "anywhere-2": anywhere,
+        "anywhere-1": {"layers": "random", "count": 1},
+        "anywhere-fast": anywhere | {"training": {"learning_rate": 0.1}},
+        "near-top": {"layers": "matched", "to": "top-2"},
+        "near-listed": {"layers": "matched", "to": "listed"},
+    }
+    ranked = Plan(parse_config(config), "s").ranked_setups()
+    assert {(top, drawn): is_null for top, drawn, is_null in ranked} == {
+        ("top-2", "random-2"): True,
+        ("top-2", "paper-2"): False,  # the paper's rule leaves out the top layers
+        ("top-2", "anywhere-2"): True,
+        ("top-2", "anywhere-1"): False,
+        ("top-2", "anywhere-fast"): False,
+        ("top-2", "near-top"): True,
+        ("top-2", "near-listed"): False,
+    }
+
+
 def test_a_variant_overrides_its_setup_which_overrides_the_study():
     setups = BASE["studies"]["s"]["setups"]
     changed = setups | {"top-2": {**setups["top-2"], "training": {"epochs": 7, "seed": 5}}}

@@ -9,6 +9,7 @@ import pytest
 from headimpact.evaluation.metrics import load_metrics
 from headimpact.guards import UserError
 from headimpact.report import tables
+from headimpact.report.shifts import SHIFT_COLUMNS
 from headimpact.report.table4 import label_shares, table4_draws, table4_markdown
 from headimpact.report.table4 import table4 as table4_of_models
 
@@ -45,6 +46,9 @@ RUNS = {
     ("random-4", "default", 0): items([2.0, 2.0, 2.0, 2.0], "ABCD"),
     ("random-4", "default", 1): items([4.0, 4.0, 4.0, 4.0], "AAAA"),
 }
+
+
+NO_SHIFTS = pd.DataFrame(columns=SHIFT_COLUMNS)
 
 
 def table4(runs, metrics=METRICS):
@@ -117,11 +121,11 @@ def test_objects_of_one_image_are_one_cluster():
 
 
 def test_the_largest_shift_is_bold_in_markdown():
-    text = table4_markdown(table4(RUNS), METRICS).splitlines()
+    text = table4_markdown(table4(RUNS), METRICS, NO_SHIFTS).splitlines()
     assert text[0] == "| model | metric | original | random-4 |"
     assert "| M | Perplexity ↓ | 4.48 ± 1.29 | **5.05 ± " in text[4]
     original = {run: items for run, items in RUNS.items() if run[0] == "original"}
-    assert "**" not in table4_markdown(table4(original), METRICS)
+    assert "**" not in table4_markdown(table4(original), METRICS, NO_SHIFTS).splitlines()[2]
 
 
 def bold(**values):
@@ -129,7 +133,9 @@ def bold(**values):
     row = {"model": "M", "metric": "Accuracy"}
     for setup, value in values.items():
         row |= {setup: value, f"{setup}_error": 0.01}
-    cells = table4_markdown(pd.DataFrame([row]), METRICS).splitlines()[2].split("|")[3:-1]
+    cells = (
+        table4_markdown(pd.DataFrame([row]), METRICS, NO_SHIFTS).splitlines()[2].split("|")[3:-1]
+    )
     return [setup for setup, cell in zip(values, cells, strict=True) if "**" in cell]
 
 

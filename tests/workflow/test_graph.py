@@ -25,8 +25,17 @@ def test_all_tables_and_figures_are_written(finished):
     columns = [name for setup in setups for name in (setup, f"{setup}_error")]
     assert list(table.columns) == ["model", "metric", *columns]
     assert list(table["model"].unique()) == [name.upper() for name in MINIATURES]
-    assert len(table) == 9 and table.notna().all().all()
-    assert len(pd.read_csv(results / "tiny/table4_draws.csv")) == 3 * 3 * 4
+    assert len(table) == 12 and table.notna().all().all()
+    assert len(pd.read_csv(results / "tiny/table4_draws.csv")) == 3 * 4 * 4
+    shifts = pd.read_csv(results / "table4_shifts.csv")
+    # top-2 and random-2 against original, one against the other twice, two draws of random-2
+    counts = {"original": 2, "top": 1, "largest": 1, "draw": 2}
+    assert shifts["comparison"].value_counts().to_dict() == {
+        comparison: 3 * 4 * count for comparison, count in counts.items()
+    }
+    assert shifts[["shift", "low", "high", "p_value"]].notna().all().all()
+    assert "top-2 against random-2" in (results / "table4_shifts.md").read_text()
+    assert pd.read_csv(results / "table4_ranks.csv")["draws"].tolist() == [2] * 3 * 4
     layers = pd.read_csv(results / "table3.csv")
     chosen = layers[layers["setup"] != "original"]["layers"].str.split(", ")
     assert chosen.str.len().eq(2).all()
@@ -74,6 +83,7 @@ def test_the_report_contains_tables_and_figures(finished):
     assert result.returncode == 0, result.stderr
     text = (finished.folder / "report.html").read_text()
     items = [f"Table {number}" for number in range(1, 6)]
+    items += ["Table 4: paired shifts", "Table 4: ranks among random draws"]
     for item in [*items, *(f"Figure {number}" for number in (2, 4, 5))]:
         assert item in text
 

@@ -63,7 +63,7 @@ def test_a_folder_and_a_csv_of_captions(project, checkpoints, annotator, coco, t
     made = project(config(checkpoints, dataset, annotator, "qwen2_vl"))
     made.run("results/tiny/table4.csv", "results/tiny/figure2.png", "results/tiny/release")
     table = pd.read_csv(made.folder / "results/tiny/table4.csv")
-    assert len(table) == 3 and table.notna().all().all()
+    assert len(table) == 4 and table.notna().all().all()
     samples = artifacts.read(made.folder / "results/tiny/samples.parquet", "samples")
     assert len(samples) == 24 and samples["file_name"].str.startswith("Süd/").any()
     dropped = artifacts.read(made.folder / "results/tiny/dropped.parquet", "dropped")

@@ -19,7 +19,7 @@ def test_a_study_of_one_model_makes_all_tables_and_figures(small):
     assert all((results / f"table{number}.csv").exists() for number in range(1, 6))
     assert all((results / f"figure{number}.png").exists() for number in (2, 4, 5))
     table = pd.read_csv(results / "table4.csv")
-    assert table["metric"].tolist() == ["Accuracy", "AnsProb", "Perplexity"]
+    assert table["metric"].tolist() == ["Accuracy", "AnsProb", "Perplexity", "Log-odds"]
     assert table[["original", "top-2"]].notna().all().all()
     assert table["original"].tolist() != table["top-2"].tolist()
 

@@ -204,6 +204,7 @@ rule table4:
     input:
         answers=ask("answers_of_runs"),
         questions=rules.questions.output.questions,
+        layers=ask("layers_of_draws"),
     output:
         table=report(
             "results/{study}/table4.csv",
@@ -212,6 +213,24 @@ rule table4:
             labels={"item": "Table 4"},
         ),
         markdown="results/{study}/table4.md",
+        shifts=report(
+            "results/{study}/table4_shifts.csv",
+            caption="../report/table4_shifts.rst",
+            category="{study}",
+            labels={"item": "Table 4: paired shifts"},
+        ),
+        shifts_markdown=report(
+            "results/{study}/table4_shifts.md",
+            caption="../report/table4_shifts.rst",
+            category="{study}",
+            labels={"item": "Table 4: paired shifts, to read"},
+        ),
+        ranks=report(
+            "results/{study}/table4_ranks.csv",
+            caption="../report/table4_ranks.rst",
+            category="{study}",
+            labels={"item": "Table 4: ranks among random draws"},
+        ),
         draws="results/{study}/table4_draws.csv",
         labels="results/{study}/table4_labels.csv",
     log:
@@ -228,6 +247,9 @@ rule table4:
     params:
         titles=setting("titles"),
         runs=ask("runs"),
+        draws=ask("draws"),
+        top_setups=setting("compared_setups"),
+        ranked_setups=ask("ranked_setups"),
         metrics=ask("metrics"),
         code=code("table4", metric_entries),
     script:
@@ -283,7 +305,7 @@ rule default_table:
     log:
         "results/logs/{table}.{kind}.log",
     wildcard_constraints:
-        table=r"table\d|nulls|top_stability|layers_and_depth",
+        table=r"table\d+\w*|nulls|top_stability|layers_and_depth",
         kind="csv|md",
     localrule: True
     conda:

@@ -26,6 +26,8 @@ def mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
 class Metric:
     """values: items (DataFrame), **options -> float (items,). aggregate: those values and their
     images -> the metric and its standard error. bounds: the values that it can take.
+    is_logarithmic: whether the values of items are logarithms of the metric. unit: of the values
+    of items, in which shifts are given.
     """
 
     title: str
@@ -33,11 +35,19 @@ class Metric:
     aggregate: Callable[[np.ndarray, np.ndarray], tuple[float, float]] = mean
     higher_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
+    is_logarithmic: bool = False
+    unit: str = ""
 
     @property
     def heading(self) -> str:
         """The title with an arrow that points to the better values."""
         return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
+
+    @property
+    def shift_heading(self) -> str:
+        """What the values of items are, with their unit: shifts are differences of these."""
+        name = f"log {self.title.lower()}" if self.is_logarithmic else self.title
+        return f"{name} ({self.unit})" if self.unit else name
 
     def of_items(self, items: pd.DataFrame) -> np.ndarray:
         """The value of each item, float64 (items,); raises UserError for any other shape."""
@@ -92,8 +102,23 @@ def token_losses(items: pd.DataFrame) -> np.ndarray:
     return (-items["log_probability"] / items["tokens"]).to_numpy()
 
 
-ACCURACY = Metric("Accuracy", accuracy)
-ANSWER_PROBABILITY = Metric("AnsProb", answer_probability)
+def log_odds(items: pd.DataFrame) -> np.ndarray:
+    """Logarithm of the right label's probability over the sum of the three others', nats."""
+    logs, right = _label_logs(items), right_labels(items)
+    is_right = np.arange(len(LABELS)) == right[:, None]
+    others = np.logaddexp.reduce(np.where(is_right, -np.inf, logs), axis=1)
+    return logs[np.arange(len(items)), right] - others
+
+
+ACCURACY = Metric("Accuracy", accuracy, unit="share")
+ANSWER_PROBABILITY = Metric("AnsProb", answer_probability, unit="probability")
 PERPLEXITY = Metric(
-    "Perplexity", token_losses, perplexity, higher_is_better=False, bounds=(1.0, float("inf"))
+    "Perplexity",
+    token_losses,
+    perplexity,
+    higher_is_better=False,
+    bounds=(1.0, np.inf),
+    is_logarithmic=True,
+    unit="nats a token",
 )
+LOG_ODDS = Metric("Log-odds", log_odds, bounds=(-np.inf, np.inf), unit="nats")

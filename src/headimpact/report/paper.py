@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from headimpact.evaluation.metrics import ACCURACY, ANSWER_PROBABILITY, PERPLEXITY, Metric
 from headimpact.guards import UserError
 from headimpact.report.published import printed_interval, read
 
@@ -13,6 +14,7 @@ COLUMNS = [
     *("ours", "low", "high"),
     *("published", "published_error", "inside"),
 ]
+PRINTED_METRICS = {metric.title: metric for metric in (ACCURACY, ANSWER_PROBABILITY, PERPLEXITY)}
 
 
 def compare(
@@ -29,11 +31,11 @@ def compare(
 
     low and high are the 95 % confidence interval of this study's value: for Table 2 the bootstrap
     interval, for Table 4 from the standard error (for perplexity that of the logarithm, otherwise
-    limited to 0 and 1), and for counts the value itself. `inside` says whether it overlaps the
-    numbers that round to the printed one. In Table 3 a row is a published layer, and `inside`
-    says whether the first draw of this study's setup trains it. Values that this study does not
-    have, or that are nan, are None. A published model that is not in `names` has rows under its
-    own name. Raises UserError if `names` has a model that is not in the paper.
+    limited to the values that the metric can take), and for counts the value itself. `inside` says
+    whether it overlaps the numbers that round to the printed one. In Table 3 a row is a published
+    layer, and `inside` says whether the first draw of this study's setup trains it. Values that
+    this study does not have, or that are nan, are None. A published model that is not in `names`
+    has rows under its own name. Raises UserError if `names` has a model that is not in the paper.
     """
     numbers = _published_numbers(folder)
     models = list(dict.fromkeys(number["model"] for number in numbers))
@@ -106,7 +108,7 @@ def _study_values(
         where = {"model": title, "metric": quantity}
         ours, error = _cell(table, where, setup), _cell(table, where, f"{setup}_error")
         if ours is not None and error is not None:
-            low, high = _confidence(quantity, ours, error)
+            low, high = _confidence(PRINTED_METRICS[quantity], ours, error)
     else:
         ours = low = high = _cell(table, {"model": title}, quantity)
     if low is None or np.isnan(low):
@@ -127,9 +129,10 @@ def _cell(table: pd.DataFrame, where: dict, column: str) -> float | None:
     return values[0] if values else None
 
 
-def _confidence(metric: str, value: float, error: float) -> tuple[float, float]:
+def _confidence(metric: Metric, value: float, error: float) -> tuple[float, float]:
     """The 95 % confidence interval of a metric from its standard error."""
-    if metric == "Perplexity":
+    if metric.is_logarithmic:
         factor = np.exp(1.96 * error / value)
         return float(value / factor), float(value * factor)
-    return max(value - 1.96 * error, 0.0), min(value + 1.96 * error, 1.0)
+    low, high = metric.bounds
+    return max(value - 1.96 * error, low), min(value + 1.96 * error, high)

@@ -9,7 +9,7 @@ from headimpact.guards import UserError
 from headimpact.scores.coverage import token_masks
 from headimpact.scores.inputs import ScoreInputs, Scores
 from headimpact.scores.iou import attended_by_object, iou, random_iou
-from headimpact.statistics import clustered_error
+from headimpact.statistics import cluster_sums, clustered_error
 
 
 def head_impact(inputs: ScoreInputs, mask_share: float, rings: int, average_over: str) -> Scores:
@@ -71,7 +71,5 @@ def average(
 
 
 def _mean_by_image(values: np.ndarray, images: np.ndarray) -> np.ndarray:
-    names, index = np.unique(images, return_inverse=True)
-    sums = np.zeros((len(names), *values.shape[1:]))
-    np.add.at(sums, index, values)
-    return sums / np.bincount(index).reshape(-1, *[1] * (values.ndim - 1))
+    _, counts = np.unique(images, return_counts=True)
+    return cluster_sums(values, images) / counts.reshape(-1, *[1] * (values.ndim - 1))

@@ -5,6 +5,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.inputs import Scores
+from headimpact.statistics import cluster_sums
 
 
 def top_stability(
@@ -21,14 +22,13 @@ def top_stability(
         raise UserError("the score is no mean over objects, so that images cannot be resampled")
     items = scores.items if higher_is_better else -scores.items
     items = items.reshape(*items.shape[:2], -1).mean(2)
-    names, index = np.unique(scores.images, return_inverse=True)
-    sums = np.zeros((len(names), items.shape[1]))
-    np.add.at(sums, index, items)
+    sums = cluster_sums(items, scores.images)
+    images = len(sums)
     top = _top_layers(sums.sum(0)[None], count)
     rng, rows = np.random.default_rng(seed), []
-    for size in sorted({max(len(names) // part, 1) for part in (8, 4, 2, 1)}):
+    for size in sorted({max(images // part, 1) for part in (8, 4, 2, 1)}):
         # the sum over the drawn objects ranks the layers as their mean does
-        drawn = rng.multinomial(size, np.full(len(names), 1 / len(names)), size=draws)
+        drawn = rng.multinomial(size, np.full(images, 1 / images), size=draws)
         common = (_top_layers(drawn @ sums, count) & top).sum(1)
         rows.append((size, (common == count).mean(), common.mean() / count))
     return pd.DataFrame(rows, columns=["images", "same_layers", "overlap"])

@@ -263,6 +263,33 @@ class Plan(ImagePlan):
         score = self.study.top_score
         return [] if score is None else self.of_models(f"scores/{score}.parquet")
 
+    def ranked_setups(self) -> list[tuple[str, str, bool]]:
+        """(top, drawn, is_null) of each setup of top layers and each of layers drawn at random.
+
+        is_null: whether the draws would be as good as the top's layers if scores meant nothing, so
+        that a rank among them is a p-value: as many layers, drawn from all of them or to match
+        these, and trained in the same way.
+        """
+        study = self.study
+        return [
+            (top, name, self._is_null(study.setups[top], setup, top))
+            for top in study.compared_setups
+            for name, setup in study.setups.items()
+            if name != top and "seed" in setup.entry.needs
+        ]
+
+    @staticmethod
+    def _is_null(top: Setup, drawn: Setup, name: str) -> bool:
+        """See `ranked_setups`; name: of the setup `top`."""
+        count = top.options.get("count")
+        return (
+            # the paper's rule leaves out the top's layers, so that no draw can have them
+            drawn.options.get("rule") != "paper"
+            and drawn.options.get("to", name) == name
+            and drawn.options.get("count", count) == count
+            and (drawn.method, drawn.training) == (top.method, top.training)
+        )
+
     def runs(self) -> list[tuple[str, str, int]]:
         """(setup, variant, draw) of each run of a model."""
         return [(run.setup, run.variant, run.draw) for run in self.study.runs()]

@@ -81,7 +81,7 @@ class Study(Keys):
     )
     questions: keys.Questions = keys.Questions()
     metrics: components(registry.METRICS) = Field(
-        {"accuracy": {}, "answer_probability": {}, "perplexity": {}},
+        {"accuracy": {}, "answer_probability": {}, "perplexity": {}, "log_odds": {}},
         description="what Table 4 shows, a row each",
         validate_default=True,
     )
@@ -166,6 +166,12 @@ class Study(Keys):
         """The setup whose adapter Table 5 counts: the first that takes top layers."""
         trained = [name for name, setup in self.setups.items() if setup.layers != "none"]
         return self.top_setup or next(iter([*trained, *self.setups]))
+
+    @property
+    def compared_setups(self) -> list[str]:
+        """The setups whose shifts are compared with every other's: those of top layers, if any."""
+        names = list(self.top_setups) or [self.counted_setup]
+        return [name for name in names if self.setups[name].layers != "none"]
 
     @property
     def counted_layers(self) -> int | None:
