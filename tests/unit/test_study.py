@@ -104,6 +104,18 @@ def test_other_setups_are_compared_with_those_of_top_layers_or_else_the_first_th
     assert untrained.compared_setups == [] and untrained.counted_setup == "original"
 
 
+def test_table_5_counts_as_many_layers_as_the_counted_setup_trains():
+    published = {"own": {**BASE["studies"]["s"]["models"]["own"], "published": "SmolVLM"}}
+    for setup, count in (
+        ({"layers": "top", "count": 3}, 3),
+        ({"layers": [5, 2]}, 2),
+        ({"layers": "published"}, 4),
+        ({"layers": "all"}, None),
+    ):
+        entry = study(models=published, setups={"original": {"layers": "none"}, "top-4": setup})
+        assert entry.counted_layers == count
+
+
 def test_only_draws_that_could_be_the_top_layers_are_a_null_for_their_rank():
     config, anywhere = copy.deepcopy(BASE), {"layers": "random", "count": 2}
     config["studies"]["s"]["setups"] |= {

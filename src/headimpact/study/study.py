@@ -12,6 +12,7 @@ from headimpact.study import keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
+PUBLISHED_COUNT = 4  # layers of each of them
 DEFAULT_SETUPS = {
     "original": {"layers": "none"},
     "top-4": {"layers": "top", "count": 4},
@@ -176,7 +177,10 @@ class Study(Keys):
     @property
     def counted_layers(self) -> int | None:
         """How many layers that adapter trains; None for all."""
-        return self.setups[self.counted_setup].options.get("count")
+        setup = self.setups[self.counted_setup]
+        if setup.choice == "published":
+            return PUBLISHED_COUNT
+        return len(setup.layers) if setup.choice == "list" else setup.options.get("count")
 
     def score_of(self, setup: str) -> str | None:
         """The score that ranks the layers of a setup; None if none does."""
