@@ -13,6 +13,7 @@ from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study import documentation
 from headimpact.study.config import check_yaml, parse_config
+from headimpact.study.files import check_files
 from headimpact.study.plan import Plan
 from headimpact.study.study import Run
 
@@ -335,30 +336,30 @@ def checkpoint(folder, config=CONFIG):
 def test_a_setup_with_more_layers_than_the_decoder_is_refused(tmp_path, flat, setup, key):
     config = {"model_type": "qwen2_vl", "num_hidden_layers": 3} if flat else CONFIG
     models = {"own": {"title": "own", "checkpoint": checkpoint(tmp_path / "own", config)}}
-    study(models=models, setups={"a": {"layers": "top", "count": 3}}).check_files("here")
+    check_files(study(models=models, setups={"a": {"layers": "top", "count": 3}}), "here")
     with pytest.raises(
         UserError, match=rf"^here\.setups\.a\.{key}: needs a decoder of [46] layers"
     ):
-        study(models=models, setups={"a": setup}).check_files("here")
+        check_files(study(models=models, setups={"a": setup}), "here")
 
 
 def test_missing_folders_are_named(tmp_path, monkeypatch):
     for path, start in (("./nowhere", "no folder"), ("nowhere", "nowhere is neither")):
         models = {"own": {"title": "own", "checkpoint": path}}
         with pytest.raises(UserError, match=rf"^here\.models\.own\.checkpoint: {start}"):
-            study(models=models).check_files("here")
+            check_files(study(models=models), "here")
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^here\.models\.own\.checkpoint: no folder a/checkpoint"):
         models = {"own": {"title": "own", "checkpoint": "a/checkpoint"}}
-        study(models=models).check_files("here")
+        check_files(study(models=models), "here")
     with pytest.raises(UserError, match="File name too long"):
         models = {"own": {"title": "own", "checkpoint": "./" + "x" * 300}}
-        study(models=models).check_files("here")
+        check_files(study(models=models), "here")
     captions = {"kind": "captions", "root": str(tmp_path), "captions": "nowhere.csv"}
     annotator = {"name": "florence2_sam2"}
     with pytest.raises(UserError, match=r"^here\.dataset\.captions: no nowhere\.csv"):
-        study(dataset=captions, annotator=annotator).check_files("here")
+        check_files(study(dataset=captions, annotator=annotator), "here")
 
 
 def test_schema_and_documentation_are_up_to_date():

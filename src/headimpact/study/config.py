@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from headimpact.guards import UserError
 from headimpact.study.base import Keys, Name, Text, kinds_of
+from headimpact.study.files import check_files
 from headimpact.study.study import Study
 
 MAX_VALUES = 100_000  # of a config.yaml, each counted where an alias repeats it
@@ -47,7 +48,7 @@ class Config(Keys):
         where = f"config.yaml: studies.{name}"
         if name not in self.studies:
             raise UserError(f"{where}: missing; add it, or ask for {', '.join(self.studies)}")
-        self.studies[name].check_files(where)
+        check_files(self.studies[name], where)
         return self.studies[name]
 
 
