@@ -62,8 +62,13 @@ CASES = {  # what a test_study cannot see: the folders, and how a run ends
         "setups.top-4: layers [17, 22, 26, 27] need a decoder of more than 12",
     ),
     "more layers than the model has": (
-        lambda study: study["setups"]["random-2"].update(count=5),
+        lambda study: study["setups"]["random-2"].update(count=5, rule="paper"),
         "setups.random-2.count: needs a decoder of 15 layers, qwen2_vl has 12",
+    ),
+    "layers as deep as those of no setup": (
+        lambda study: study["setups"].update({"near": {"layers": "matched", "to": "top-3"}}),
+        "setups.near.to: 'top-3' is no setup whose layers are some of the decoder's and not drawn; "
+        "name one of top-2",
     ),
     "a checkpoint that is none": (
         lambda study: study["models"]["qwen2_vl"].update(checkpoint="./workflow"),
