@@ -1,22 +1,15 @@
-import json
 from pathlib import Path
 
 from job import job
+from open_layers import open_layers
 
 from headimpact import artifacts
 from headimpact.report.depth import layers_and_depth, table3_markdown
 from headimpact.report.tables import table3
 
 with job(snakemake) as job:
-    params, files = job.params, iter(job.input.layers)
+    params, layers = job.params, open_layers(job)
     score_files = iter(job.input.get("scores", []))
-    layers = {
-        title: {
-            (setup, draw): json.loads(Path(next(files)).read_bytes())["layers"]
-            for setup, draw in params.draws
-        }
-        for title in params.titles
-    }
     table = table3(layers, params.top_setup)
     table.to_csv(job.output.table, index=False)
     scores = {}

@@ -1,7 +1,7 @@
-import json
 from pathlib import Path
 
 from job import job
+from open_layers import open_layers
 
 from headimpact import artifacts
 from headimpact.evaluation.metrics import load_metrics
@@ -18,16 +18,8 @@ with job(snakemake) as job:
         }
         for title in job.params.titles
     }
-    layer_files = iter(job.input.layers)
-    layers = {
-        title: {
-            (setup, draw): json.loads(Path(next(layer_files)).read_bytes())["layers"]
-            for setup, draw in job.params.draws
-        }
-        for title in job.params.titles
-    }
     table = table4(answers, metrics)
-    shifts = table4_shifts(answers, metrics, layers, job.params.top_setups)
+    shifts = table4_shifts(answers, metrics, open_layers(job), job.params.top_setups)
     ranks = top_ranks(shifts, job.params.ranked_setups)
     table.to_csv(job.output.table, index=False)
     shifts.to_csv(job.output.shifts, index=False)

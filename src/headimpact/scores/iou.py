@@ -49,6 +49,11 @@ def iou(attended: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (attended & mask).sum(-1) / (attended | mask).sum(-1)
 
 
+def mean_iou(attended: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
+    """The mean of `iou` over several masks, float64 (...,)."""
+    return np.mean([iou(attended, mask) for mask in masks], axis=0)
+
+
 def random_iou(attended: np.ndarray, mask_size: int, tokens: int) -> np.ndarray:
     """The expected IoU of a mask with as many tokens as are attended, drawn at random.
 

@@ -12,8 +12,8 @@ import pandas as pd
 from headimpact.scores.coverage import token_masks
 from headimpact.scores.head_impact import average, covering_objects, images_of
 from headimpact.scores.inputs import ScoreInputs, Scores
-from headimpact.scores.iou import iou, random_iou
-from headimpact.scores.specific import ious_with_other_objects
+from headimpact.scores.iou import iou, mean_iou, random_iou
+from headimpact.scores.specific import other_masks
 from headimpact.statistics import clustered_error
 
 
@@ -38,20 +38,23 @@ def head_impact_nulls(
 ) -> dict[str, Null]:
     """Each null of Head Impact by name; the options are those of `head_impact`.
 
-    random tokens: see `random_iou`. other objects: see `ious_with_other_objects`. shifted masks:
-    the mean over the object's shifted masks that cover a token (inputs.shifted). untrained model:
+    random tokens: see `random_iou`. other objects: the mean over `other_masks`. shifted masks: the
+    mean over the object's shifted masks that cover a token (inputs.shifted). untrained model:
     the attention of a model with random weights (inputs.untrained), if there is one. attended
     share: the share of the image's tokens that a head attends to, which is no IoU.
     """
     masks = token_masks(inputs.tokens, mask_share, rings)
     shifted = _shifted_masks(inputs, mask_share, rings)
-    own, random, share, moved = {}, {}, {}, {}
+    others, left_out = other_masks(inputs.objects, masks)
+    own, random, share, neighbours, moved = {}, {}, {}, {}, {}
     for object_id, attended, mask in covering_objects(inputs, masks):
         own[object_id] = iou(attended, mask)
         random[object_id] = random_iou(attended.sum(-1), mask.sum(), len(mask))
         share[object_id] = attended.mean(-1)
+        if object_id in others:
+            neighbours[object_id] = mean_iou(attended, others[object_id])
         if shifted[object_id]:
-            moved[object_id] = np.mean([iou(attended, m) for m in shifted[object_id]], axis=0)
+            moved[object_id] = mean_iou(attended, shifted[object_id])
 
     def scores_of(values: dict[int, np.ndarray], ids: list[int]) -> Scores:
         images = images_of(ids, inputs.objects)
@@ -62,11 +65,10 @@ def head_impact_nulls(
         compared = [scores_of(table, ids) for table in (values, own, random)]
         return Null(*compared, len(ids), left_out)
 
-    ids, _, others, left_out = ious_with_other_objects(inputs, masks)
     nulls = {"random tokens": null(random)}
-    if ids:
+    if neighbours:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in sorted(left_out.items()))
-        nulls["other objects"] = null(dict(zip(ids, others, strict=True)), reasons)
+        nulls["other objects"] = null(neighbours, reasons)
     if moved:
         missing = len(own) - len(moved)
         reason = f"{missing}: no shifted mask covers a token" if missing else ""

@@ -142,7 +142,7 @@ class ScorePlan(ModelPlan):
     def top_scores(self) -> list[str]:
         """Of every model, the score of the first top setup; nothing if none is ranked by one."""
         score = self.study.top_score
-        return [] if score is None else self.of_models(f"scores/{score}.parquet")
+        return [] if score is None else self.scores_of_models(score)
 
     def top_score_title(self) -> str | None:
         """The title of the score that ranks the layers of the first top setup, if one does."""
