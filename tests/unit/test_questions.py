@@ -29,9 +29,9 @@ def study(names):
     return samples, objects, annotations
 
 
-def questions(names, seed):
+def questions(names, seed, **options):
     samples, objects, annotations = study(names)
-    return make_questions(samples, objects, annotations, objects["description"], seed)
+    return make_questions(samples, objects, annotations, objects["description"], seed, **options)
 
 
 def options(row):
@@ -80,3 +80,29 @@ def test_no_wrong_option_is_the_right_one_in_other_words(capsys):
             right = {normal_form(name) for name in present}
             assert sum(normal_form(text) in right for text in options(row)) == 1
     assert "wrong options left out" in capsys.readouterr().out
+
+
+SCENES = [[f"a {size} {thing}"] for size in ("small", "large") for thing in ("cup", "hat", "tree")]
+
+
+def test_near_options_share_most_words_with_the_right_one():
+    for seed in range(10):
+        table = questions([*SCENES, ["a small dog", "a small hat"]], seed, wrong_options="near")
+        for present, row in zip(SCENES, table.itertuples(), strict=False):
+            _, size, thing = present[0].split()
+            wrong = set(options(row)) - {present[0]}
+            # three others have its size and one its name: no other shares a word
+            near = {name for names in SCENES for name in names if size in name or thing in name}
+            near |= {"a small dog"} if size == "small" else set()
+            assert wrong <= near
+        # what is in the image is no wrong option, however near
+        assert "a small hat" not in options(table.iloc[-1])
+
+
+def test_near_options_are_drawn_among_equals():
+    names = [["a small red cup"], *([f"a small red {thing}"] for thing in ("hat", "fox", "dog"))]
+    names += [["a large blue tree"], ["a small red ship"], ["a small red door"]]
+    drawn = {
+        tuple(options(questions(names, seed, wrong_options="near").iloc[0])) for seed in range(9)
+    }
+    assert len(drawn) > 3 and not any("a large blue tree" in row for row in drawn)

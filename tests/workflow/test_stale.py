@@ -151,6 +151,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("sampling", "order"), "area", SAMPLED),
         (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, instances=1, annotate=1)),
         (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
+        (("questions",), {"wrong_options": "near"}, jobs(EVALUATED, questions=1)),
         # metrics are computed from stored answers
         (("metrics",), {"perplexity": {}}, TABLE4),
         (("metrics",), {"p": {"kind": "answer_probability", "share_of": "vocabulary"}}, TABLE4),

@@ -86,6 +86,7 @@ rule questions:
         mem_mb=4000,
         runtime=10,
     params:
+        wrong_options=setting("questions", "wrong_options"),
         seed=setting("questions", "seed"),
         code=code("questions"),
     script:

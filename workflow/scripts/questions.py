@@ -4,10 +4,14 @@ from headimpact import artifacts
 from headimpact.evaluation.questions import make_questions
 
 with job(snakemake) as job:
-    samples = job.samples("test")
-    objects = job.objects()
-    annotations = artifacts.read_all(job.input.annotations, "annotations")
+    samples, settings = job.samples("test"), job.params
     questions = make_questions(
-        samples, job.objects(samples), annotations, objects["description"], job.params.seed
+        samples,
+        job.objects(samples),
+        artifacts.read_all(job.input.annotations, "annotations"),
+        job.objects()["description"],
+        settings.seed,
+        settings.wrong_options,
     )
-    job.write(job.output.questions, "questions", questions, seed=job.params.seed)
+    chosen = {"seed": settings.seed, "wrong_options": settings.wrong_options}
+    job.write(job.output.questions, "questions", questions, **chosen)

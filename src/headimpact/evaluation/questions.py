@@ -19,6 +19,7 @@ def make_questions(
     annotations: pd.DataFrame,
     descriptions: Iterable[str],
     seed: int,
+    wrong_options: str = "random",
 ) -> pd.DataFrame:
     """Four options for each object: its description and three that name nothing in its image.
 
@@ -26,7 +27,8 @@ def make_questions(
     image, before filters: no wrong option may name a thing that is there. descriptions: those of
     the dataset, from which wrong options are drawn without repeats. Descriptions are compared
     without article, case and number (`normal_form`); how many candidates only that excluded is
-    printed. The right option's place is balanced over A to D.
+    printed. wrong_options: "random" draws them from all candidates, "near" from those that share
+    most words with the right option. The right option's place is balanced over A to D.
     Returns a table of kind "questions", the same for the same seed. Raises UserError if fewer
     than three other descriptions are left for an object.
     """
@@ -47,6 +49,8 @@ def make_questions(
                 f"of object {item.object_id}, and three wrong options are needed; take images "
                 f"with other things in them, or an annotator that describes them more variously"
             )
+        if wrong_options == "near":
+            others = _nearest(others, item.description, len(LABELS) - 1, rng)
         options = [str(text) for text in rng.choice(others, len(LABELS) - 1, replace=False)]
         options.insert(place, item.description)
         row = {f"option_{label}": text for label, text in zip(LABELS, options, strict=True)}
@@ -56,6 +60,21 @@ def make_questions(
         f"case or number"
     )
     return pd.DataFrame(rows)
+
+
+def _nearest(texts: list[str], description: str, count: int, rng: np.random.Generator) -> list[str]:
+    """The `count` texts whose words overlap most with the description's; ties are drawn.
+
+    The overlap is the share of the words of either that both have.
+    """
+    words = set(normal_form(description).split())
+
+    def overlap(text: str) -> float:
+        others = set(normal_form(text).split())
+        return len(words & others) / len(words | others)
+
+    shuffled = [texts[i] for i in rng.permutation(len(texts))]
+    return sorted(shuffled, key=overlap, reverse=True)[:count]
 
 
 @cache

@@ -239,6 +239,11 @@ class Setup(WithOptions):
 
 
 class Questions(Keys):
+    wrong_options: Literal["random", "near"] = Field(
+        "random",
+        description="random draws from all descriptions of things that are not in the image, as "
+        "in the paper; near takes those that share most words with the right one",
+    )
     seed: Seed = Field(0, description="of the wrong options and of the right one's place")
 
 
