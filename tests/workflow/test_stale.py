@@ -47,9 +47,11 @@ FIRST_SCORED = jobs(
 )
 SCORED = jobs(FIRST_SCORED, score=2 * MODELS, score_figure=1)
 ATTENDED = jobs(SCORED, attention=MODELS, untrained_attention=MODELS)
+SHIFTED = jobs(shifted_tokens=MODELS, nulls=MODELS, null_table=1, figure=2)
 SAMPLED = jobs(
     *(ATTENDED, TUNED, EVALUATED),
-    **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
+    **{"samples": 1, "questions": 1, "tokens": MODELS, "shifted_tokens": MODELS},
+    **{"features": MODELS, "figure2": 1},
 )
 
 
@@ -143,7 +145,9 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         ),
         # nulls
         (("nulls", "untrained"), False, jobs(nulls=MODELS, null_table=1, figure=2)),
-        (("nulls", "shifts"), 2, jobs(SCORED, tokens=MODELS, figure2=1)),
+        # no training waits for shifted masks
+        (("nulls", "shifts"), 2, SHIFTED),
+        (("nulls", "seed"), 2, jobs(SHIFTED, untrained_attention=MODELS)),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
         (("sampling", "seed"), 1, jobs(SAMPLED, images=1, instances=1, annotate=1)),
@@ -182,8 +186,10 @@ def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
         assert planned(finished) == TABLES
 
 
+NULLS = ("shifted_tokens", "untrained_attention", "nulls")
 MODEL = {
-    **dict.fromkeys(("tokens", "attention", "untrained_attention", "nulls", "features"), 1),
+    **dict.fromkeys(("tokens", "attention", "features"), 1),
+    **dict.fromkeys(NULLS, 1),
     **{"score": 2, "layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
 }
 
@@ -201,7 +207,7 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         assert planned(finished, "results/other/table2.csv") == {}
         new = planned(finished, "results/new/table4.csv")
     data = dict.fromkeys(("scenes", "images", "instances", "annotate", "samples", "questions"), 1)
-    needed = {rule: n for rule, n in MODEL.items() if rule not in ("nulls", "untrained_attention")}
+    needed = {rule: n for rule, n in MODEL.items() if rule not in NULLS}
     assert new == {**data, **needed, "score": 1, "table4": 1}
 
 
