@@ -1,3 +1,6 @@
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ torch.set_num_threads(1)
 # The marks of test files. Plain `pytest` deselects marked tests, .ci/run runs them.
 MARKS = {"test_faults.py": "faults", "test_fuzz.py": "fuzz"}
 FAST_GRAPH = "test_small_graph.py"
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 
 
 def pytest_collection_modifyitems(items):
@@ -59,3 +63,10 @@ def project(tmp_path_factory):
         return Project(tmp_path_factory.mktemp("ein Prüfstück") / "p", config)
 
     return make
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Imports a module that the scripts of the workflow share."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module

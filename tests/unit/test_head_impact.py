@@ -103,7 +103,7 @@ def _make_inputs(model, family, samples, objects, folder, batch):
     return ScoreInputs(
         samples,
         objects,
-        tokens=pd.DataFrame(object_tokens(family, samples, objects)[0]),
+        tokens=pd.DataFrame(object_tokens(family, samples, objects)),
         attention=pd.concat(map(pd.DataFrame, tables), ignore_index=True),
     )
 

@@ -1,6 +1,5 @@
 """A checkpoint becomes a model on the wanted device; a damaged one is refused with its folder."""
 
-import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +18,6 @@ from headimpact.models.load import (
     resolve_dtype,
 )
 
-SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 IDENTITY = {"checkpoint": "a/b", "revision": "main"}
 COMMIT = "c" * 40
 
@@ -28,13 +26,6 @@ COMMIT = "c" * 40
 def folder(tmp_path):
     save(tmp_path, *MAKERS["qwen2_vl"]())
     return tmp_path
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """Imports a module that the scripts of the workflow share."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module
 
 
 @pytest.mark.parametrize(

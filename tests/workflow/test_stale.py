@@ -47,9 +47,11 @@ FIRST_SCORED = jobs(
 )
 SCORED = jobs(FIRST_SCORED, score=2 * MODELS, score_figure=1)
 ATTENDED = jobs(SCORED, attention=MODELS, untrained_attention=MODELS)
+SHIFTED = jobs(shifted_tokens=MODELS, nulls=MODELS, null_table=1, figure=2)
 SAMPLED = jobs(
     *(ATTENDED, TUNED, EVALUATED),
-    **{"samples": 1, "questions": 1, "tokens": MODELS, "features": MODELS, "figure2": 1},
+    **{"samples": 1, "questions": 1, "tokens": MODELS, "shifted_tokens": MODELS},
+    **{"features": MODELS, "figure2": 1},
 )
 
 
@@ -143,7 +145,9 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         ),
         # nulls
         (("nulls", "untrained"), False, jobs(nulls=MODELS, null_table=1, figure=2)),
-        (("nulls", "shifts"), 2, jobs(SCORED, tokens=MODELS, figure2=1)),
+        # no training waits for shifted masks
+        (("nulls", "shifts"), 2, SHIFTED),
+        (("nulls", "seed"), 2, jobs(SHIFTED, untrained_attention=MODELS)),
         (("annotator", "min_confidence"), 0.9, SAMPLED),
         (("annotator", "description"), "the {category}", jobs(SAMPLED, annotate=1)),
         (("sampling", "seed"), 1, jobs(SAMPLED, images=1, instances=1, annotate=1)),
@@ -183,8 +187,10 @@ def test_a_title_of_a_model_reruns_its_tables_and_figures(finished):
         assert planned(finished) == TABLES
 
 
+NULLS = ("shifted_tokens", "untrained_attention", "nulls")
 MODEL = {
-    **dict.fromkeys(("tokens", "attention", "untrained_attention", "nulls", "features"), 1),
+    **dict.fromkeys(("tokens", "attention", "features"), 1),
+    **dict.fromkeys(NULLS, 1),
     **{"score": 2, "layers": RUNS, "finetune": TRAINED, "evaluate": RUNS},
 }
 
@@ -202,7 +208,7 @@ def test_a_new_study_leaves_the_others_alone(finished, checkpoints):
         assert planned(finished, "results/other/table2.csv") == {}
         new = planned(finished, "results/new/table4.csv")
     data = dict.fromkeys(("scenes", "images", "instances", "annotate", "samples", "questions"), 1)
-    needed = {rule: n for rule, n in MODEL.items() if rule not in ("nulls", "untrained_attention")}
+    needed = {rule: n for rule, n in MODEL.items() if rule not in NULLS}
     assert new == {**data, **needed, "score": 1, "table4": 1}
 
 
@@ -279,16 +285,21 @@ def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, chang
                 "uncovered.to_csv(job.output.uncovered, index=False",
                 "uncovered.to_csv(job.output.uncovered, index=True",
             ),
-            "table2",
+            jobs(table2=1),
         ),
-        ("report/table4.rst", lambda text: text + "More words.\n", None),
-        ("rules/scores.smk", lambda text: text.replace("mem_mb=8000", "mem_mb=9000"), None),
+        # what scripts share
+        ("scripts/open_score_inputs.py", ("if tokens else None", "if attention else None"), SCORED),
+        ("scripts/open_layers.py", ('["layers"]', '["more"]'), jobs(TABLE4, table3=1)),
+        ("report/table4.rst", lambda text: text + "More words.\n", {}),
+        ("rules/scores.smk", lambda text: text.replace("mem_mb=8000", "mem_mb=9000"), {}),
     ],
 )
-def test_an_edited_script_reruns_its_rule_and_a_caption_nothing(finished, file, change, expected):
+def test_an_edited_script_reruns_the_rules_that_use_it_and_a_caption_nothing(
+    finished, file, change, expected
+):
     change = change if isinstance(change, tuple) else (change,)
     with edited(finished, f"workflow/{file}", *change):
-        assert planned(finished) == (jobs(**{expected: 1}) if expected else {})
+        assert planned(finished) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
 from job import job
+from open_score_inputs import open_score_inputs
 
 from headimpact import artifacts, registry
-from headimpact.scores.inputs import ScoreInputs, scores_table
+from headimpact.scores.inputs import scores_table
 
 with job(snakemake) as job:
-    settings, identity = job.params.score, None
+    settings, inputs, identity = job.params.score, open_score_inputs(job), None
     entry = registry.SCORES[settings["kind"]]
-    inputs = ScoreInputs(samples=job.samples("impact"), objects=job.objects())
     if "attention" in entry.needs:
-        inputs.tokens = artifacts.read(job.input.tokens, "tokens")
-        inputs.attention = artifacts.read_all(job.input.attention, "attention")
         identity = artifacts.provenance(job.input.attention[0]).get("checkpoint")
     if "model" in entry.needs:
         from open_images import open_images

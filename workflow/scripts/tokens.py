@@ -6,8 +6,5 @@ from headimpact.scores.coverage import object_tokens
 with job(snakemake) as job:
     family, identity = open_family(job)
     samples = job.samples("impact")
-    tokens, shifted = object_tokens(
-        family, samples, job.objects(samples), job.params.shifts, job.params.seed
-    )
+    tokens = object_tokens(family, samples, job.objects(samples))
     job.write(job.output.tokens, "tokens", tokens, checkpoint=identity)
-    job.write(job.output.shifted, "shifted_tokens", shifted, checkpoint=identity)

@@ -1,21 +1,14 @@
 import pandas as pd
 from job import job
+from open_score_inputs import open_score_inputs
 
-from headimpact import artifacts, registry
-from headimpact.scores.inputs import ScoreInputs
+from headimpact import registry
 from headimpact.scores.stability import top_stability
 
 with job(snakemake) as job:
-    shards = len(job.input.attention) // len(job.params.titles)
-    samples, objects, tables = job.samples("impact"), job.objects(), []
-    for number, title in enumerate(job.params.titles):
-        attention = job.input.attention[number * shards : (number + 1) * shards]
-        inputs = ScoreInputs(
-            samples,
-            objects,
-            tokens=artifacts.read(job.input.tokens[number], "tokens"),
-            attention=artifacts.read_all(attention, "attention"),
-        )
+    tables = []
+    for title in job.params.titles:
+        inputs = open_score_inputs(job, title)
         for score in job.params.scores.values():
             entry = registry.SCORES[score["kind"]]
             scores = entry.load()(inputs, **score["options"])

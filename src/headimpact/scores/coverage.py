@@ -1,5 +1,8 @@
 """An object's coverage on a model's token grid: how much of what a token sees is the object."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -71,41 +74,46 @@ def add_rings(mask: np.ndarray, grid: tuple[int, int, int], rings: int) -> np.nd
     return windows.any((-1, -2)).ravel()
 
 
-def object_tokens(
-    family, samples: pd.DataFrame, objects: pd.DataFrame, shifts: int = 0, seed: int = 0
-) -> tuple[list[dict], list[dict]]:
-    """Coverage of every object of `samples` on the family's grid, and of its mask moved away.
+def object_tokens(family, samples: pd.DataFrame, objects: pd.DataFrame) -> list[dict]:
+    """Coverage of every object of `samples` on the family's grid; rows of kind "tokens"."""
+    return [
+        {
+            "object_id": object_id,
+            "tiles": len(grid.tiles),
+            "rows": grid.tiles[0].rows,
+            "columns": grid.tiles[0].columns,
+            "coverage": coverage(mask, grid.rectangles),
+        }
+        for object_id, mask, grid in _masks_with_grids(family, samples, objects)
+    ]
+
+
+def shifted_tokens(
+    family, samples: pd.DataFrame, objects: pd.DataFrame, shifts: int, seed: int
+) -> list[dict]:
+    """Coverage of every object's mask, moved away; rows of kind "shifted_tokens".
 
     shifts: how often each object's mask is moved by random distances down and to the right; what
     leaves the image at one edge enters it at the opposite one. The distances depend on `seed` and
-    the object alone. Returns rows of kind "tokens" and of kind "shifted_tokens".
+    the object alone.
     """
-    rows, shifted_rows = [], []
+    rows = []
+    for object_id, mask, grid in _masks_with_grids(family, samples, objects):
+        distances = np.random.default_rng((seed, object_id)).integers(mask.shape, size=(shifts, 2))
+        for shift, distance in enumerate(distances):
+            moved = np.roll(mask, distance, axis=(0, 1))
+            covered = coverage(moved, grid.rectangles)
+            rows.append({"object_id": object_id, "shift": shift, "coverage": covered})
+    return rows
+
+
+def _masks_with_grids(
+    family, samples: pd.DataFrame, objects: pd.DataFrame
+) -> Iterator[tuple[int, np.ndarray, Any]]:
+    """The id, mask and TokenGrid of every object of `samples`; bool masks (height, width)."""
     samples = samples.set_index("sample_id")
     wanted = objects[objects["sample_id"].isin(samples.index)]
     for item in tqdm(list(wanted.itertuples()), desc="tokens", unit="object"):
         sample = samples.loc[item.sample_id]
         width, height = int(sample["width"]), int(sample["height"])
-        grid, mask = family.grid(width, height), decode(item.mask, height, width)
-        rows.append(
-            {
-                "object_id": item.object_id,
-                "tiles": len(grid.tiles),
-                "rows": grid.tiles[0].rows,
-                "columns": grid.tiles[0].columns,
-                "coverage": coverage(mask, grid.rectangles),
-            }
-        )
-        distances = np.random.default_rng((seed, item.object_id)).integers(
-            (height, width), size=(shifts, 2)
-        )
-        for shift, distance in enumerate(distances):
-            moved = np.roll(mask, distance, axis=(0, 1))
-            shifted_rows.append(
-                {
-                    "object_id": item.object_id,
-                    "shift": shift,
-                    "coverage": coverage(moved, grid.rectangles),
-                }
-            )
-    return rows, shifted_rows
+        yield item.object_id, decode(item.mask, height, width), family.grid(width, height)

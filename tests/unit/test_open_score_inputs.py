@@ -1,0 +1,56 @@
+"""Head scores are computed from the tokens and attention of their own model."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from headimpact import artifacts
+
+TITLES = ["first", "second", "third"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job whose inputs are the tokens and two shards of attention of three models.
+
+    The object_id is the model's index in `tokens`, and the shard's index in `attention`.
+    """
+    grid = {"tiles": 1, "rows": 1, "columns": 1, "coverage": [1.0]}
+    files = {"tokens": [], "attention": []}
+    for number in range(6):
+        rows = {
+            "tokens": [{"object_id": number, **grid}],
+            "attention": [{"object_id": number, "layer": 0, "head": 0, "attended": b"\x80"}],
+        }
+        for kind in files if number < 3 else ["attention"]:
+            path = tmp_path / f"{kind}{number}.parquet"
+            artifacts.write(path, kind, rows[kind])
+            files[kind].append(path)
+    return SimpleNamespace(
+        input=files,
+        params=SimpleNamespace(titles=TITLES),
+        samples=lambda split: f"samples of {split}",
+        objects=lambda: "objects",
+    )
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_each_of_several_models_has_its_own_tokens_and_shards(scripts, job, number):
+    inputs = scripts("open_score_inputs").open_score_inputs(job, TITLES[number])
+    assert inputs.tokens["object_id"].tolist() == [number]
+    assert inputs.attention["object_id"].tolist() == [2 * number, 2 * number + 1]
+    assert (inputs.samples, inputs.objects) == ("samples of impact", "objects")
+
+
+def test_a_rule_of_one_model_has_all_shards(scripts, job):
+    job.input["tokens"] = job.input["tokens"][0]
+    inputs = scripts("open_score_inputs").open_score_inputs(job)
+    assert inputs.tokens["object_id"].tolist() == [0]
+    assert inputs.attention["object_id"].tolist() == list(range(6))
+
+
+def test_a_rule_without_attention_has_the_objects_alone(scripts, job):
+    job.input = {}
+    inputs = scripts("open_score_inputs").open_score_inputs(job)
+    assert inputs.objects == "objects"
+    assert inputs.tokens is None and inputs.attention is None
