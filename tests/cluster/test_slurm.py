@@ -12,7 +12,10 @@ from hub import Hub
 from projects import tiny
 
 pytestmark = pytest.mark.cluster
-TABLES = ("results/table4.csv", "results/tiny/table4_draws.csv", "results/table2.csv")
+TABLES = (
+    *("results/table4.csv", "results/tiny/table4_draws.csv", "results/table2.csv"),
+    "results/nulls.csv",
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,7 @@ def test_all_jobs_but_tables_run_on_slurm_and_only_failed_jobs_are_retried(slurm
         ): 1,  # of the study plain, without questions
         ("attention", "COMPLETED"): 2,
         ("scores_score_tokens", "COMPLETED"): 1,
+        ("nulls_nulls_shifted_tokens", "COMPLETED"): 1,
         ("features", "FAILED"): 2,
         ("finetune", "CANCELLED"): 1,
         ("finetune", "COMPLETED"): 2,
