@@ -130,7 +130,7 @@ def test_the_miniatures_are_complete_and_match_their_sums(name):
     check_sums(folder)
     types = ("paligemma", "qwen2_vl", "idefics3")
     check_model_folder(WHERE, folder, types, chat=name != "paligemma2")
-    assert decoder_layers(WHERE, folder) == 12
+    assert decoder_layers(WHERE, folder) == 16
 
 
 def assert_refused(folder, message, chat=True):

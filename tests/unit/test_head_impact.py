@@ -15,8 +15,9 @@ from headimpact.models.continuations import score_continuations
 from headimpact.scores.attention import attended_tokens, binarise, pack
 from headimpact.scores.coverage import coverage, mask_tokens, object_tokens
 from headimpact.scores.head_impact import average, head_impact
-from headimpact.scores.inputs import ScoreInputs, Scores, scores_table
+from headimpact.scores.inputs import ScoreInputs, Scores, scores_of_table, scores_table
 from headimpact.scores.iou import iou, unpack
+from headimpact.scores.recovery import recovery
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=70)
 
@@ -164,6 +165,9 @@ def test_scores_of_heads_and_of_layers_become_tables():
     layers = scores_table("deep", Scores(np.array([0.5, 0.25])))
     assert layers["head"].isna().all() and layers["layer"].tolist() == [0, 1]
     assert layers["standard_error"].isna().all() and set(layers["score"]) == {"deep"}
+    # and back, in whatever order the rows stand
+    assert (scores_of_table(table[::-1]).value == np.arange(6).reshape(2, 3)).all()
+    assert scores_of_table(layers[::-1]).value.tolist() == [0.5, 0.25]
 
 
 def test_a_planted_head_has_the_highest_impact(model_and_family):
@@ -205,3 +209,7 @@ def test_a_planted_head_has_the_highest_impact(model_and_family):
     assert values[0, 1] > 0.95
     assert values[0, 0] == 0
     assert np.sort(values.ravel())[-2] < 0.7
+    planted = np.zeros(values.shape, bool)
+    planted[0, 1] = True
+    of_heads = recovery(Scores(values), planted).iloc[0]
+    assert of_heads["found"] == of_heads["area"] == 1

@@ -50,6 +50,10 @@ CASES = {  # what a test_study cannot see: the folders, and how a run ends
         lambda study: study["models"]["qwen2_vl"].update(configuration="nowhere"),
         "models.qwen2_vl.configuration: no config.json in nowhere",
     ),
+    "a known answer that is not there": (
+        lambda study: study["models"]["qwen2_vl"].update(known_answer="nowhere.json"),
+        "models.qwen2_vl.known_answer: no file nowhere.json",
+    ),
     "published layers of a model that the paper has not": (
         lambda study: study.update(setups=PUBLISHED),
         "models.qwen2_vl.published: missing",
@@ -59,11 +63,11 @@ CASES = {  # what a test_study cannot see: the folders, and how a run ends
             study.update(setups=PUBLISHED),
             study["models"]["qwen2_vl"].update(published="Qwen2-VL"),
         ),
-        "setups.top-4: layers [17, 22, 26, 27] need a decoder of more than 12",
+        "setups.top-4: layers [17, 22, 26, 27] need a decoder of more than 16",
     ),
     "more layers than the model has": (
-        lambda study: study["setups"]["random-2"].update(count=5, rule="paper"),
-        "setups.random-2.count: needs a decoder of 15 layers, qwen2_vl has 12",
+        lambda study: study["setups"]["random-2"].update(count=6, rule="paper"),
+        "setups.random-2.count: needs a decoder of 18 layers, qwen2_vl has 16",
     ),
     "layers as deep as those of no setup": (
         lambda study: study["setups"].update({"near": {"layers": "matched", "to": "top-3"}}),

@@ -39,7 +39,7 @@ def test_all_tables_and_figures_are_written(finished):
     layers = pd.read_csv(results / "table3.csv")
     chosen = layers[layers["setup"] != "original"]["layers"].str.split(", ")
     assert chosen.str.len().eq(2).all()
-    assert pd.read_csv(results / "table1.csv")["layers"].tolist() == [12] * 3
+    assert pd.read_csv(results / "table1.csv")["layers"].tolist() == [16] * 3
     tests = pd.read_csv(results / "table2.csv")
     assert len(tests) == 2 * 3 and len(tests.columns) == 8
     nulls = pd.read_csv(results / "nulls.csv").set_index(["null", "model"])

@@ -1,10 +1,14 @@
-# Trains the three miniature checkpoints from the start, into results/; an hour and a half on two cores.
+# Trains the miniature checkpoints from the start, into results/.
 # Copy results/miniatures/{name}/checkpoint over resources/miniature/{name} to ship one.
+
+MINIATURES = ("paligemma2", "qwen2_vl", "idefics3")
+KNOWN_ANSWERS = ("spread", "late")
 
 
 rule miniatures:
     input:
-        expand("results/miniatures/{name}/checkpoint", name=("paligemma2", "qwen2_vl", "idefics3")),
+        expand("results/miniatures/{name}/checkpoint", name=MINIATURES),
+        expand("results/miniatures/qwen2_vl_{answer}/checkpoint", answer=KNOWN_ANSWERS),
 
 
 rule miniature:
@@ -15,7 +19,7 @@ rule miniature:
     benchmark:
         "results/miniatures/benchmarks/{name}.tsv"
     wildcard_constraints:
-        name=r"\w+",
+        name="|".join(MINIATURES),
     conda:
         "../../envs/headimpact.yaml"
     threads: 1
@@ -27,3 +31,28 @@ rule miniature:
         code=script_version("miniature"),
     script:
         "../scripts/miniature.py"
+
+
+# a miniature in which only chosen heads can carry what the image says
+rule known_answer_miniature:
+    input:
+        base="results/miniatures/qwen2_vl/checkpoint",
+    output:
+        checkpoint=directory("results/miniatures/qwen2_vl_{answer}/checkpoint"),
+    log:
+        "results/miniatures/logs/qwen2_vl_{answer}.log",
+    benchmark:
+        "results/miniatures/benchmarks/qwen2_vl_{answer}.tsv"
+    wildcard_constraints:
+        answer="|".join(KNOWN_ANSWERS),
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        seed=0,
+        code=script_version("known_answer_miniature"),
+    script:
+        "../scripts/known_answer_miniature.py"

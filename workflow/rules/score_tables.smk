@@ -100,6 +100,37 @@ rule top_stability:
         "../scripts/top_stability.py"
 
 
+rule known_answer:
+    input:
+        unpack(ask("known_answer_inputs")),
+        samples=rules.samples.output.samples,
+        objects=rules.samples.output.objects,
+    output:
+        table=report(
+            "results/{study}/known_answer.csv",
+            caption="../report/known_answer.rst",
+            category="{study}",
+            labels={"item": "Scores beside a known answer"},
+        ),
+    log:
+        "results/{study}/logs/known_answer.log",
+    benchmark:
+        "results/{study}/benchmarks/known_answer.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=20,
+    params:
+        titles=ask("known_answers"),
+        scores=ask("settings_of_scores"),
+        code=code("known_answer", score_entries),
+    script:
+        "../scripts/known_answer.py"
+
+
 rule table3:
     input:
         layers=ask("layers_of_draws"),

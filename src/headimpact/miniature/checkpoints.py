@@ -24,7 +24,7 @@ from headimpact.models.qwen2_vl import Qwen2VL
 DECODER = {
     "hidden_size": 96,
     "intermediate_size": 192,
-    "num_hidden_layers": 12,
+    "num_hidden_layers": 16,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "initializer_range": 0.05,
@@ -135,6 +135,18 @@ def idefics3() -> tuple[Idefics3ForConditionalGeneration, Idefics3]:
         size={"longest_edge": 108}, max_image_size={"longest_edge": 36}
     )
     return Idefics3ForConditionalGeneration(config), Idefics3(config, tokenizer, processor)
+
+
+def scale_residuals(model: torch.nn.Module, family: Family) -> None:
+    """Divide what each decoder layer adds to the residual stream by sqrt(2 layers), as GPT-2 does.
+
+    Without it, decoders of 16 layers lose in the first lessons what the vision tower has learned.
+    """
+    layers = model.get_submodule(family.decoder).layers
+    with torch.no_grad():
+        for layer in layers:
+            for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                projection.weight /= (2 * len(layers)) ** 0.5
 
 
 MAKERS = {"paligemma2": paligemma2, "qwen2_vl": qwen2_vl, "idefics3": idefics3}

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, SIZES, Look, draw
-from headimpact.miniature.checkpoints import MAKERS, save
-from headimpact.miniature.lessons import Mix, Teacher, choice, floor
+from headimpact.miniature.checkpoints import MAKERS, save, scale_residuals
+from headimpact.miniature.lessons import Mix, Teacher
+from headimpact.miniature.measure import read_scenes
 from headimpact.miniature.packing import Packer
 from headimpact.models.family import TokenGrid
 from headimpact.models.load import load_family, load_model
@@ -134,6 +135,10 @@ class Trainer:
         output = self.model.get_image_features(**self.family.pixels(images)).pooler_output
         return [image.reshape(-1, image.shape[-1]) for image in output]
 
+    def targets(self, grid, scenes):
+        """`vision_targets` of several scenes of one size, LongTensor (3, scenes * tokens)."""
+        return torch.cat([vision_targets(grid, scene.objects) for scene in scenes], 1)
+
     def logits(self, features, scenes):
         """Logits, (scenes, length, vocabulary), and the labels of the tokens that follow.
 
@@ -149,8 +154,7 @@ class Trainer:
         single = self.family.attention_pattern == "prefix" and rng.random() < stage.single
         scenes, grid, images = self.draw(rng, stage.batch * (2 if single else 1), stage.look)
         features = self.features(images)
-        targets = torch.cat([vision_targets(grid, scene.objects) for scene in scenes], 1)
-        dense = vision_loss(self.head(torch.cat(features)), targets)
+        dense = vision_loss(self.head(torch.cat(features)), self.targets(grid, scenes))
         if stage.mix == Mix():
             return dense
         lessons_of_scenes = []
@@ -198,44 +202,9 @@ class Trainer:
             optimizer.zero_grad()
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
 
-    @torch.no_grad()
-    def measure(self, look, scenes=60, seed=77):
-        """Vision accuracy, description loss with its floor, and four-option accuracy (dict)."""
-        rng, results = np.random.default_rng(seed), []
-        self.model.eval()
-        for size in SIZES:
-            grid = self.family.grid(*size)
-            batch = [draw(rng, *size, look) for _ in range(scenes // len(SIZES))]
-            features = self.features([Image.fromarray(scene.pixels) for scene in batch])
-            targets = torch.cat([vision_targets(grid, scene.objects) for scene in batch], 1)
-            shape = self.head(torch.cat(features))[0].argmax(-1)
-            has_object = targets[2] < len(RADII)
-            items = [scene.objects[rng.integers(len(scene.objects))] for scene in batch]
-            described = [(grid, [self.teacher.describe(grid, [i.description])]) for i in items]
-            logits, labels = self.logits(features, described)
-            logs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-            # a description has four tokens; those that end the answer do not count
-            first = (labels >= 0) & ((labels >= 0).cumsum(1) <= 4)
-            questions = []
-            for scene, item in zip(batch, items, strict=True):
-                options, answer = choice(rng, scene.objects, item, count=4)
-                questions.append((grid, [self.teacher.choose(grid, options, answer)]))
-            logits, labels = self.logits(features, questions)
-            letters = torch.tensor(self.family.tokenizer.convert_tokens_to_ids(list("ABCD")))
-            correct = []
-            for rows, answer in zip(logits, labels, strict=True):
-                place = int((answer >= 0).nonzero()[0, 0])
-                correct.append(float(letters[rows[place, letters].argmax()] == answer[place]))
-            results.append(
-                {
-                    "shape": (shape == targets[0])[has_object].float().mean().item(),
-                    "nll": -(logs * first).sum(1).mean().item(),
-                    "floor": float(np.mean([floor(scene.objects) for scene in batch])),
-                    "accuracy": float(np.mean(correct)),
-                }
-            )
-        self.model.train()
-        return {key: round(float(np.mean([r[key] for r in results])), 3) for key in results[0]}
+    def measure(self, look: Look, scenes: int = 60, seed: int = 77) -> dict[str, float]:
+        """Means over new scenes of what `read_scenes` measures."""
+        return read_scenes(self, look, scenes, seed).mean().round(3).to_dict()
 
 
 def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] = STAGES) -> Path:
@@ -246,6 +215,7 @@ def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] 
     work = Path(work)
     set_seed(seed)
     model, family = MAKERS[name]()
+    scale_residuals(model, family)
     folder = None
     for number, stage in enumerate(stages):
         if stage.mix == Mix():

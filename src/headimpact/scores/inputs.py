@@ -66,3 +66,10 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
             "n": scores.n,
         }
     )
+
+
+def scores_of_table(table: pd.DataFrame) -> Scores:
+    """The values of a table that `scores_table` made, without items."""
+    layers = table["layer"].max() + 1
+    value = table.sort_values(["layer", "head"])["value"].to_numpy()
+    return Scores(value if table["head"].isna().all() else value.reshape(layers, -1))

@@ -35,6 +35,11 @@ def _check_files(study: Study, where: str) -> None:
                 f"{at}.configuration: no config.json in {model.configuration}; correct the "
                 f"path or leave the key out"
             )
+        if model.known_answer and not Path(model.known_answer).is_file():
+            raise UserError(
+                f"{at}.known_answer: no file {model.known_answer}; correct the path or leave the "
+                f"key out"
+            )
         _check_depth(study, where, name)
     for option, types in study.annotator.checkpoints.items():
         checkpoint = study.annotator.options[option]["checkpoint"]

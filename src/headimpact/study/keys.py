@@ -170,6 +170,11 @@ class Model(Keys):
         description="the model's name in resources/published, for comparison.csv and layers: "
         "published",
     )
+    known_answer: PathText | None = Field(
+        None,
+        description="a JSON file with `reading_heads`, a list of [layer, head]: the heads that are "
+        "known to carry what the image says, to which known_answer.csv compares the scores",
+    )
 
 
 class Training(Keys):

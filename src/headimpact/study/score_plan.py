@@ -139,6 +139,37 @@ class ScorePlan(ModelPlan):
             )
         return scores
 
+    def known_answers(self) -> list[str]:
+        """Titles of the models whose reading heads are known; UserError if there is none."""
+        titles = [model.title for model in self.study.models.values() if model.known_answer]
+        if not titles:
+            raise UserError(
+                f"config.yaml: studies.{self.name}.models: none has a known_answer; name a JSON "
+                f"file with reading_heads, as of resources/miniature/qwen2_vl_spread"
+            )
+        return titles
+
+    def known_answer_inputs(self) -> Files:
+        """Of those models the reading heads, the scores, and what scores are computed from."""
+        known = {name: model for name, model in self.study.models.items() if model.known_answer}
+        return {
+            "reading_heads": [model.known_answer for model in known.values()],
+            "tokens": [f"{self.folder}/{name}/tokens.parquet" for name in known],
+            "attention": self.attention_of(known),
+            "scores": [
+                f"{self.folder}/{name}/scores/{score}.parquet"
+                for name in known
+                for score in self.study.scores
+            ],
+        }
+
+    def settings_of_scores(self) -> list[dict]:
+        """Title, kind and options of every score."""
+        return [
+            self.score_settings(name) | {"title": self.study.score_title(name)}
+            for name in self.study.scores
+        ]
+
     def top_scores(self) -> list[str]:
         """Of every model, the score of the first top setup; nothing if none is ranked by one."""
         score = self.study.top_score
