@@ -180,6 +180,26 @@ def test_matched_layers_follow_the_layers_of_their_setup(finished):
         assert record["overlap"] == len({*record["layers"]} & {*top}) < 2
 
 
+def test_two_seed_offsets_draw_other_scenes_splits_questions_and_layers(project, checkpoints):
+    config = tiny(checkpoints, "qwen2_vl")
+    for offset in (1000, 2000):
+        config["studies"][f"moved-{offset}"] = config["studies"]["tiny"] | {"seed_offset": offset}
+    workflow, names = project(config), list(config["studies"])
+    files = ("questions.parquet", "qwen2_vl/random-2/0/layers.json")
+    workflow.run(*(f"results/{name}/{file}" for name in names for file in files))
+    folders = [workflow.folder / "results" / name for name in names]
+    samples = [artifacts.read(path / "samples.parquet", "samples") for path in folders]
+    assert pd.concat(samples)["sha256"].is_unique
+    tests = [set(table.loc[table["split"] == "test", "file_name"]) for table in samples]
+    questions = [
+        artifacts.read(path / "questions.parquet", "questions")["answer"].tolist()
+        for path in folders
+    ]
+    layers = [json.loads((path / files[1]).read_text())["layers"] for path in folders]
+    for drawn in (tests, questions, layers):
+        assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
 def test_an_adapter_has_a_card_that_names_its_base_layers_and_command(finished):
     folder = "results/tiny/qwen2_vl/top-2/default/0"
     card = (finished.folder / folder / "adapter/README.md").read_text()

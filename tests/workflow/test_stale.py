@@ -53,6 +53,9 @@ SAMPLED = jobs(
 )
 
 
+DATA = dict.fromkeys(("scenes", "images", "instances", "annotate"), 1)
+
+
 @contextmanager
 def changed(project, *keys, value):
     """Set a key for the duration; of the study tiny, unless `keys` begins with `studies`."""
@@ -151,6 +154,8 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("sampling", "order"), "area", SAMPLED),
         (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, instances=1, annotate=1)),
         (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
+        (("seed_offset",), 0, {}),
+        (("seed_offset",), 1000, jobs(SAMPLED, DRAWN, TUNED, **DATA, layers=MODELS * 3)),
         # metrics are computed from stored answers
         (("metrics",), {"perplexity": {}}, TABLE4),
         (("metrics",), {"p": {"kind": "answer_probability", "share_of": "vocabulary"}}, TABLE4),
