@@ -69,10 +69,11 @@ def test_the_shipped_studies_are_valid(name, monkeypatch):
     ("name", "text"),
     [
         ("controls", CONFIGURATION.partition("\n  controls:")[0]),
+        ("forgetting", CONFIGURATION.partition("\n  forgetting:")[0]),
         ("paper_controls", CONFIGURATION.partition("\n  paper_controls:")[0]),
         ("paper_controls", (ROOT / "docs/paper.md").read_text(encoding="utf-8")),
     ],
-    ids=["controls", "paper_controls", "docs/paper.md"],
+    ids=["controls", "forgetting", "paper_controls", "docs/paper.md"],
 )
 def test_the_number_of_runs_is_the_one_that_is_written(name, text):
     entry = SHIPPED.studies[name]
@@ -94,6 +95,33 @@ def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
         *(f"random-2/fast/{draw}" for draw in range(3)),
     ]
     assert len(runs) == 1 + 2 * (1 + 3 + 1)
+
+
+def test_figure_6_is_of_studies_that_compare_perplexity_and_another_metric_with_original():
+    setups, metrics = BASE["studies"]["s"]["setups"], {"loss": {"kind": "perplexity"}}
+    assert study().figures == [2, 4, 5, 6]
+    for changed in (
+        {"metrics": metrics},
+        {"metrics": {"accuracy": {}, "log_odds": {}}},
+        {"setups": {"original": setups["original"]}},
+        {"setups": {"full": setups["full"]}},
+    ):
+        assert study(**changed).figures == [2, 4, 5]
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"] |= {"metrics": {"accuracy": {}, **metrics}}
+    assert Plan(parse_config(config), "s").learned_metric() == "loss"
+
+
+def test_a_run_is_shown_with_the_learning_rate_and_seed_that_it_trains_with():
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"] |= {
+        "training": {"learning_rate": 0.5, "seed": 3},
+        "variants": {"fast": {"learning_rate": 0.75}},
+    }
+    plan = Plan(parse_config(config), "s")
+    trainings = dict(zip(plan.runs(), plan.trainings(), strict=True))
+    assert trainings["random-2", "fast", 2] == {"learning_rate": 0.75, "seed": 5}
+    assert trainings["full", "default", 0] == {"learning_rate": 0.5, "seed": 3}
 
 
 def test_other_setups_are_compared_with_those_of_top_layers_or_else_the_first_that_trains():

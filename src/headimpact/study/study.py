@@ -98,6 +98,13 @@ class Study(Keys):
         return list(dict.fromkeys(["default", *self.variants]))
 
     @property
+    def figures(self) -> list[int]:
+        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity."""
+        kinds = [metric.kind for metric in self.metrics.values()]
+        has_runs = "original" in self.setups and len(self.setups) > 1
+        return [2, 4, 5] + [6] * (has_runs and "perplexity" in kinds and len(kinds) > 1)
+
+    @property
     def first_score(self) -> str:
         """The score of figures 4 and 5."""
         return next(iter(self.scores))
