@@ -30,7 +30,11 @@ rule all:
         "results/layers_and_depth.csv",
         expand("results/table4_shifts.{kind}", kind=("csv", "md")),
         "results/table4_ranks.csv",
-        expand("results/figure{number}.{kind}", number=(2, 4, 5), kind=("svg", "png")),
+        expand(
+            "results/figure{number}.{kind}",
+            number=CONFIG.studies[CONFIG.default_study].figures,
+            kind=("svg", "png"),
+        ),
         expand(
             "results/figure_{score}.{kind}",
             score=CONFIG.studies[CONFIG.default_study].head_scores[1:],

@@ -11,7 +11,9 @@ import yaml
 
 from headimpact import registry
 from headimpact.guards import UserError
+from headimpact.report.provenance import gather
 from headimpact.study import documentation
+from headimpact.study.base import Keys, Seed, move_seeds
 from headimpact.study.config import check_yaml, parse_config
 from headimpact.study.files import check_files
 from headimpact.study.plan import Plan
@@ -67,10 +69,11 @@ def test_the_shipped_studies_are_valid(name, monkeypatch):
     ("name", "text"),
     [
         ("controls", CONFIGURATION.partition("\n  controls:")[0]),
+        ("forgetting", CONFIGURATION.partition("\n  forgetting:")[0]),
         ("paper_controls", CONFIGURATION.partition("\n  paper_controls:")[0]),
         ("paper_controls", (ROOT / "docs/paper.md").read_text(encoding="utf-8")),
     ],
-    ids=["controls", "paper_controls", "docs/paper.md"],
+    ids=["controls", "forgetting", "paper_controls", "docs/paper.md"],
 )
 def test_the_number_of_runs_is_the_one_that_is_written(name, text):
     entry = SHIPPED.studies[name]
@@ -92,6 +95,33 @@ def test_a_setup_runs_for_each_variant_and_draw_and_the_original_once():
         *(f"random-2/fast/{draw}" for draw in range(3)),
     ]
     assert len(runs) == 1 + 2 * (1 + 3 + 1)
+
+
+def test_figure_6_is_of_studies_that_compare_perplexity_and_another_metric_with_original():
+    setups, metrics = BASE["studies"]["s"]["setups"], {"loss": {"kind": "perplexity"}}
+    assert study().figures == [2, 4, 5, 6]
+    for changed in (
+        {"metrics": metrics},
+        {"metrics": {"accuracy": {}, "log_odds": {}}},
+        {"setups": {"original": setups["original"]}},
+        {"setups": {"full": setups["full"]}},
+    ):
+        assert study(**changed).figures == [2, 4, 5]
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"] |= {"metrics": {"accuracy": {}, **metrics}}
+    assert Plan(parse_config(config), "s").learned_metric() == "loss"
+
+
+def test_a_run_is_shown_with_the_learning_rate_and_seed_that_it_trains_with():
+    config = copy.deepcopy(BASE)
+    config["studies"]["s"] |= {
+        "training": {"learning_rate": 0.5, "seed": 3},
+        "variants": {"fast": {"learning_rate": 0.75}},
+    }
+    plan = Plan(parse_config(config), "s")
+    trainings = dict(zip(plan.runs(), plan.trainings(), strict=True))
+    assert trainings["random-2", "fast", 2] == {"learning_rate": 0.75, "seed": 5}
+    assert trainings["full", "default", 0] == {"learning_rate": 0.5, "seed": 3}
 
 
 def test_other_setups_are_compared_with_those_of_top_layers_or_else_the_first_that_trains():
@@ -206,6 +236,89 @@ def test_draws_of_fixed_layers_differ_in_the_seed_of_the_training():
     assert trainings[0] == trainings[1] == trainings[2]
 
 
+SEEDED = {
+    "dataset": {"kind": "scenes", "images": 9, "seed": 2511},
+    "nulls": {"untrained": True},
+    "setups": {
+        **BASE["studies"]["s"]["setups"],
+        "matched-2": {"layers": "matched", "to": "top-2"},
+        "full": {"layers": "all", "training": {"seed": 70}},
+    },
+    "variants": {"late": {"seed": 700}, "long": {"epochs": 9}},
+}
+
+
+def seeds(entry):
+    """{dotted key: value} of the seeds of a study, as provenance.json has them."""
+    return gather("no results", entry.model_dump(mode="json"), {})["seeds"]
+
+
+def test_an_offset_moves_every_seed_of_a_study_and_nothing_else():
+    plain, moved = study(**SEEDED), study(**SEEDED, seed_offset=1000)
+    before = {key: seed for key, seed in seeds(plain).items() if seed is not None}
+    after = {key: seed for key, seed in seeds(moved).items() if seed is not None}
+    assert before == {
+        **dict.fromkeys(("sampling.seed", "nulls.seed", "layer_seed", "questions.seed"), 0),
+        **{"training.seed": 0, "dataset.seed": 2511},
+        **{"setups.full.training.seed": 70, "variants.late.seed": 700},
+    }
+    assert after == {key: seed + 1000 for key, seed in before.items()}
+    assert move_seeds(moved, -1000) == plain
+
+
+def params_with_seeds(plan):
+    """What the jobs of a study are given of its seeds, in the form of their params."""
+    entry = plan.study
+    return [
+        *(entry.dataset.seed, entry.sampling.seed, entry.questions.seed, entry.nulls.seed),
+        plan.untrained_checkpoint("own")["untrained"],
+        *(plan.layer_choice("own", setup)["seed"] for setup in ("random-2", "matched-2")),
+        *(plan.training(*run)["seed"] for run in plan.runs()),
+    ]
+
+
+def test_every_seed_that_a_job_is_given_follows_the_offset():
+    config, params = copy.deepcopy(BASE), {}
+    for offset in (0, 1000, 2000):
+        config["studies"]["s"] |= {**SEEDED, "seed_offset": offset}
+        params[offset] = params_with_seeds(Plan(parse_config(config), "s"))
+    for offset in (1000, 2000):
+        assert params[offset] == [seed + offset for seed in params[0]]
+    trainings = [set(given[7:]) for given in params.values()]
+    assert not trainings[0] & trainings[1] and not trainings[1] & trainings[2]
+
+
+def test_an_offset_of_0_changes_nothing():
+    assert study(**SEEDED, seed_offset=0) == study(**SEEDED)
+    assert study(**SEEDED, seed_offset=0).model_dump() == study(**SEEDED).model_dump()
+
+
+def test_the_recorded_configuration_of_a_moved_study_gives_the_same_study():
+    moved = study(**SEEDED, seed_offset=1000)
+    record = json.loads(moved.model_dump_json())
+    assert parse_config({"default_study": "s", "studies": {"s": record}}).studies["s"] == moved
+
+
+def test_a_seed_that_is_added_later_is_moved_too():
+    class Inner(Keys):
+        start: Seed | None = None
+        count: int = 5
+
+    class Outer(Keys):
+        inner: Inner = Inner()
+        named: dict[str, Inner]
+
+    keys = Outer(inner=Inner(start=4), named={"a": Inner(start=1), "b": Inner()})
+    moved = Outer(inner=Inner(start=14), named={"a": Inner(start=11), "b": Inner()})
+    assert move_seeds(keys, 10) == moved
+
+
+def test_no_option_of_the_registry_is_a_seed_which_an_offset_would_not_move():
+    tables = (registry.SCORES, registry.METHODS, registry.METRICS, registry.ANNOTATORS)
+    entries = [entry for table in (*tables, registry.LAYER_CHOICES) for entry in table.values()]
+    assert not [name for entry in entries for name in entry.options if name.endswith("seed")]
+
+
 @pytest.mark.parametrize(
     "target",
     ["a", "nowhere", "original", "full", "random-2", "empty"],
@@ -266,6 +379,8 @@ def test_missing_options_get_their_defaults():
         ("sampling.", "images", {"sampling": {"images": 10}}),
         ("sampling.", "images", {"sampling": {"images": 9.5}}),
         ("", "device", {"device": "gpu"}),
+        ("", "seed_offset", {"seed_offset": -1}),
+        ("", "seed_offset", {"seed_offset": 2**31}),
         ("", "dataset", {"dataset": {"kind": "photos"}}),
         ("dataset.", "images", {"dataset": {"kind": "scenes"}}),
         ("dataset.", "root", {"dataset": {"kind": "coco", "subset": "train2017"}}),

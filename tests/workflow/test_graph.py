@@ -35,6 +35,14 @@ def test_all_tables_and_figures_are_written(finished):
     }
     assert shifts[["shift", "low", "high", "p_value"]].notna().all().all()
     assert "top-2 against random-2" in (results / "table4_shifts.md").read_text()
+    forgetting = pd.read_csv(results / "forgetting.csv")
+    assert len(forgetting) == 3 * 3 and forgetting.notna().all().all()  # a row a training
+    pd.testing.assert_series_equal(
+        forgetting.query("setup == 'random-2'")["log_odds_change"],
+        shifts.query("comparison == 'draw' and metric == 'Log-odds'")["shift"],
+        check_names=False,
+        check_index=False,
+    )
     assert pd.read_csv(results / "table4_ranks.csv")["draws"].tolist() == [2] * 3 * 4
     layers = pd.read_csv(results / "table3.csv")
     chosen = layers[layers["setup"] != "original"]["layers"].str.split(", ")
@@ -54,7 +62,7 @@ def test_all_tables_and_figures_are_written(finished):
     # q: 96 x 96, k and v: 96 x 48 at rank 8, two layers
     parameters = 2 * 8 * ((96 + 96) + 2 * (96 + 48))
     assert pd.read_csv(results / "table5.csv")["trainable"].tolist() == [parameters] * 3
-    for name in ("2", "4", "5", "_specific_head_impact"):
+    for name in ("2", "4", "5", "6", "_specific_head_impact"):
         with Image.open(results / f"figure{name}.png") as image:
             image.load()
         assert (results / f"figure{name}.svg").read_text().startswith("<?xml")
@@ -85,6 +93,7 @@ def test_the_report_contains_tables_and_figures(finished):
     text = (finished.folder / "report.html").read_text()
     items = [f"Table {number}" for number in range(1, 6)]
     items += ["Table 4: paired shifts", "Table 4: ranks among random draws"]
+    items += ["Figure 6: learned and forgotten", "Figure 6: its numbers"]
     for item in [*items, *(f"Figure {number}" for number in (2, 4, 5))]:
         assert item in text
 
@@ -178,6 +187,26 @@ def test_matched_layers_follow_the_layers_of_their_setup(finished):
     for record in found:
         assert all(abs(a - b) <= 2 for a, b in zip(record["layers"], top, strict=True))
         assert record["overlap"] == len({*record["layers"]} & {*top}) < 2
+
+
+def test_two_seed_offsets_draw_other_scenes_splits_questions_and_layers(project, checkpoints):
+    config = tiny(checkpoints, "qwen2_vl")
+    for offset in (1000, 2000):
+        config["studies"][f"moved-{offset}"] = config["studies"]["tiny"] | {"seed_offset": offset}
+    workflow, names = project(config), list(config["studies"])
+    files = ("questions.parquet", "qwen2_vl/random-2/0/layers.json")
+    workflow.run(*(f"results/{name}/{file}" for name in names for file in files))
+    folders = [workflow.folder / "results" / name for name in names]
+    samples = [artifacts.read(path / "samples.parquet", "samples") for path in folders]
+    assert pd.concat(samples)["sha256"].is_unique
+    tests = [set(table.loc[table["split"] == "test", "file_name"]) for table in samples]
+    questions = [
+        artifacts.read(path / "questions.parquet", "questions")["answer"].tolist()
+        for path in folders
+    ]
+    layers = [json.loads((path / files[1]).read_text())["layers"] for path in folders]
+    for drawn in (tests, questions, layers):
+        assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
 
 
 def test_an_adapter_has_a_card_that_names_its_base_layers_and_command(finished):

@@ -20,7 +20,7 @@ def small(project, checkpoints):
 def test_a_study_of_one_model_makes_all_tables_and_figures(small):
     results = small.folder / "results"
     assert all((results / f"table{number}.csv").exists() for number in range(1, 6))
-    assert all((results / f"figure{number}.png").exists() for number in (2, 4, 5))
+    assert all((results / f"figure{number}.png").exists() for number in (2, 4, 5, 6))
     table = pd.read_csv(results / "table4.csv")
     assert table["metric"].tolist() == ["Accuracy", "AnsProb", "Perplexity", "Log-odds"]
     assert table[["original", "top-2"]].notna().all().all()

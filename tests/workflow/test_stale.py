@@ -21,9 +21,9 @@ def jobs(*counts, **more):
     for count in (*counts, more):
         joined |= count
     # of Table 4 also Markdown, the shifts as CSV and Markdown, and the ranks
-    tables = {"table2": 1, "table3": 2, "table4": 5, "parameters": 2}
+    tables = {"table2": 1, "table3": 2, "table4": 5, "parameters": 2, "figure6": 1}
     tables |= {"null_table": 1, "top_stability": 1, "layers_and_depth": 1}
-    figures = {"figure": 2, "figure2": 2, "score_figure": 2}  # SVG and PNG
+    figures = dict.fromkeys(("figure", "figure2", "figure6", "score_figure"), 2)  # SVG and PNG
     copies = {
         "default_table": sum(joined.get(rule, 0) * n for rule, n in tables.items()),
         "default_figure": sum(joined.get(rule, 0) * n for rule, n in figures.items()),
@@ -31,17 +31,18 @@ def jobs(*counts, **more):
     return joined | {rule: count for rule, count in copies.items() if count}
 
 
-TABLE4 = jobs(table4=1)
-EVALUATED = jobs(TABLE4, evaluate=MODELS * RUNS)
-TUNED = jobs(TABLE4, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
+FROM_ANSWERS = jobs(table4=1, figure6=1)
+EVALUATED = jobs(FROM_ANSWERS, evaluate=MODELS * RUNS)
+TUNED = jobs(FROM_ANSWERS, finetune=MODELS * TRAINED, evaluate=MODELS * TRAINED)
 COUNTED = jobs(parameters=1)
 # both draws of random-2
 DRAWN = jobs(
-    *(TABLE4, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}), table3=1
+    *(FROM_ANSWERS, {"layers": MODELS * 2, "finetune": MODELS * 2, "evaluate": MODELS * 2}),
+    table3=1,
 )
 # a dry run plans the trainings that follow from new scores; a run skips those with equal layers
 FIRST_SCORED = jobs(
-    *(TABLE4, {"finetune": MODELS, "evaluate": MODELS}),  # top-2 alone is ranked by a score
+    *(FROM_ANSWERS, {"finetune": MODELS, "evaluate": MODELS}),  # top-2 alone is ranked by a score
     dict.fromkeys(("table2", "table3", "layers_and_depth", "null_table", "top_stability"), 1),
     **{"score": MODELS, "nulls": MODELS, "layers": MODELS, "figure": 2},
 )
@@ -53,6 +54,9 @@ SAMPLED = jobs(
     **{"samples": 1, "questions": 1, "tokens": MODELS, "shifted_tokens": MODELS},
     **{"features": MODELS, "figure2": 1},
 )
+
+
+DATA = dict.fromkeys(("scenes", "images", "instances", "annotate"), 1)
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (
             ("setups", "top-2", "training"),
             {"learning_rate": 0.01},
-            jobs(TABLE4, finetune=MODELS, evaluate=MODELS),
+            jobs(FROM_ANSWERS, finetune=MODELS, evaluate=MODELS),
         ),
         # random layers
         (("layer_seed",), 1, DRAWN),
@@ -121,18 +125,18 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (
             ("setups", "full"),
             {"layers": "all"},
-            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
+            jobs(FROM_ANSWERS, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         (
             ("setups", "matched-2"),
             {"layers": "matched", "to": "top-2"},
-            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
+            jobs(FROM_ANSWERS, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
-        (("setups", "random-2"), None, jobs(TABLE4, table3=1)),
+        (("setups", "random-2"), None, jobs(FROM_ANSWERS, table3=1)),
         (
             ("setups", "random-2", "draws"),
             3,
-            jobs(TABLE4, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
+            jobs(FROM_ANSWERS, layers=MODELS, finetune=MODELS, evaluate=MODELS, table3=1),
         ),
         # mask rules for tokens and for objects
         (("scores", "head_impact"), {"mask_share": 0.25}, jobs(FIRST_SCORED, figure2=1)),
@@ -156,9 +160,16 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         (("dataset", "seed"), 6, jobs(SAMPLED, scenes=1, images=1, instances=1, annotate=1)),
         (("questions",), {"seed": 3}, jobs(EVALUATED, questions=1)),
         (("questions",), {"wrong_options": "near"}, jobs(EVALUATED, questions=1)),
-        # metrics are computed from stored answers
-        (("metrics",), {"perplexity": {}}, TABLE4),
-        (("metrics",), {"p": {"kind": "answer_probability", "share_of": "vocabulary"}}, TABLE4),
+        (("seed_offset",), 0, {}),
+        (("seed_offset",), 1000, jobs(DRAWN, SAMPLED, **DATA, layers=MODELS * 3)),
+        # metrics are computed from stored answers; Figure 6 needs perplexity and another one
+        (("metrics",), {"perplexity": {}, "accuracy": {}}, FROM_ANSWERS),
+        (("metrics",), {"perplexity": {}}, jobs(table4=1)),
+        (
+            ("metrics",),
+            {"p": {"kind": "answer_probability", "share_of": "vocabulary"}},
+            jobs(table4=1),
+        ),
         # batch sizes do not change results
         (("attention",), {"batch": 1}, {}),
         (("annotator", "batch"), 1, {}),
@@ -177,7 +188,8 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(finished, keys, value, 
 
 
 TABLES = jobs(
-    dict.fromkeys(("parameters", "table2", "table3", "table4", "layers_and_depth"), 1),
+    dict.fromkeys(("parameters", "table2", "table3", "layers_and_depth"), 1),
+    **FROM_ANSWERS,
     **{"null_table": 1, "top_stability": 1, "figure": 2, "score_figure": 1},
 )
 
@@ -243,8 +255,9 @@ PROMPTED = jobs(ATTENDED, TUNED, EVALUATED)
             jobs(TUNED, layers=MODELS * RUNS, table3=1, layers_and_depth=1),
         ),
         ("training/lora.py", ('bias="none"', 'bias="all"'), jobs(TUNED, EVALUATED, COUNTED)),
-        ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), TABLE4),
-        ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), TABLE4),
+        ("evaluation/metrics.py", ("probabilities.sum(1)", "probabilities.max(1)"), FROM_ANSWERS),
+        ("report/table4.py", ("{row[setup]:.2f}", "{row[setup]:.3f}"), FROM_ANSWERS),
+        ("report/forgetting.py", ("alpha=0.3", "alpha=0.4"), jobs(figure6=1)),
         ("models/qwen2_vl.py", ("begin, tokens", "first, tokens"), FAMILY),
         # docstrings, comments and whitespace
         ("scores/iou.py", ("Intersection over union of attended", "The overlap of attended"), {}),
@@ -305,7 +318,7 @@ def test_an_edited_script_reruns_the_rules_that_use_it_and_a_caption_nothing(
 @pytest.mark.parametrize(
     ("package", "expected"),
     [
-        ("matplotlib", jobs(figure=2, figure2=1, score_figure=1)),
+        ("matplotlib", jobs(figure=2, figure2=1, figure6=1, score_figure=1)),
         ("peft", jobs(TUNED, EVALUATED, COUNTED)),
         ("tqdm", {}),
         ("snakemake", {}),

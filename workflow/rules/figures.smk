@@ -1,4 +1,5 @@
-# The paper's figures 2, 4 and 5, for each study, and the default study's under short names.
+# The paper's figures 2, 4 and 5, and Figure 6, for each study, and the default study's under short
+# names.
 
 
 rule figure2:
@@ -98,6 +99,48 @@ rule score_figure:
         code=code("score_figure"),
     script:
         "../scripts/score_figure.py"
+
+
+rule figure6:
+    input:
+        answers=ask("answers_of_runs"),
+        questions=rules.questions.output.questions,
+        layers=ask("layers_of_draws"),
+    output:
+        svg=report(
+            "results/{study}/figure6.svg",
+            caption="../report/figure6.rst",
+            category="{study}",
+            labels={"item": "Figure 6: learned and forgotten"},
+        ),
+        png="results/{study}/figure6.png",
+        table=report(
+            "results/{study}/forgetting.csv",
+            caption="../report/forgetting.rst",
+            category="{study}",
+            labels={"item": "Figure 6: its numbers"},
+        ),
+    log:
+        "results/{study}/logs/figure6.log",
+    benchmark:
+        "results/{study}/benchmarks/figure6.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        runs=ask("runs"),
+        trainings=ask("trainings"),
+        draws=ask("draws"),
+        metrics=ask("metrics"),
+        learned=ask("learned_metric"),
+        code=code("figure6", metric_entries),
+    script:
+        "../scripts/figure6.py"
 
 
 rule default_figure:

@@ -1,23 +1,15 @@
 from pathlib import Path
 
 from job import job
+from open_answers import open_answers
 from open_layers import open_layers
 
-from headimpact import artifacts
 from headimpact.evaluation.metrics import load_metrics
 from headimpact.report.shifts import shifts_markdown, table4_shifts, top_ranks
 from headimpact.report.table4 import label_shares, table4, table4_draws, table4_markdown
 
 with job(snakemake) as job:
-    questions = artifacts.read(job.input.questions, "questions")
-    metrics, files = load_metrics(job.params.metrics), iter(job.input.answers)
-    answers = {
-        title: {
-            tuple(run): artifacts.read(next(files), "answers").merge(questions, on="object_id")
-            for run in job.params.runs
-        }
-        for title in job.params.titles
-    }
+    answers, metrics = open_answers(job), load_metrics(job.params.metrics)
     table = table4(answers, metrics)
     shifts = table4_shifts(answers, metrics, open_layers(job), job.params.top_setups)
     ranks = top_ranks(shifts, job.params.ranked_setups)

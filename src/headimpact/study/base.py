@@ -1,7 +1,7 @@
 """What all keys of config.yaml share: strict objects, options of registry entries, errors."""
 
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,7 +12,8 @@ from headimpact.guards import UserError
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # files are called by it
 Positive = Annotated[int, Field(ge=1)]
 Several = Annotated[int, Field(ge=1, le=10_000)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+IS_SEED = object()  # marks the type Seed, by which `move_seeds` finds every seed of a study
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1), IS_SEED]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -40,6 +41,35 @@ class Keys(BaseModel):
                 known = ", ".join(cls.model_fields)
                 raise error_at(f"{unknown[0]}: unknown key; known here: {known}")
         return values
+
+
+KeysType = TypeVar("KeysType", bound=Keys)
+
+
+def move_seeds(keys: KeysType, offset: int) -> KeysType:
+    """The same keys with `offset` added to every field of type Seed, at any depth.
+
+    A seed that is null, of a setup or variant that has none of its own, stays null.
+    """
+    moved = {}
+    for name, info in type(keys).model_fields.items():
+        value = getattr(keys, name)
+        if isinstance(value, Keys):
+            moved[name] = move_seeds(value, offset)
+        elif isinstance(value, dict):
+            moved[name] = {
+                key: move_seeds(entry, offset) if isinstance(entry, Keys) else entry
+                for key, entry in value.items()
+            }
+        elif value is not None and IS_SEED in [*info.metadata, *_metadata(info.annotation)]:
+            moved[name] = value + offset
+    return keys.model_copy(update=moved)
+
+
+def _metadata(annotation: Any) -> list:
+    """The metadata of an annotation and of all that it admits."""
+    own = list(getattr(annotation, "__metadata__", ()))
+    return own + [item for inner in get_args(annotation) for item in _metadata(inner)]
 
 
 def error_at(message: str) -> PydanticCustomError:

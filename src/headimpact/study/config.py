@@ -6,7 +6,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from headimpact.guards import UserError
-from headimpact.study.base import Keys, Name, Text, kinds_of
+from headimpact.study.base import Keys, Name, Text, kinds_of, move_seeds
 from headimpact.study.files import check_files
 from headimpact.study.study import Study
 
@@ -100,7 +100,11 @@ def check_yaml(content: bytes) -> None:
 
 
 def parse_config(tree: dict) -> Config:
-    """The configuration as typed objects; raises UserError, one line with the key and the fix."""
+    """The configuration as typed objects; raises UserError, one line with the key and the fix.
+
+    The seeds of a study are those that its jobs use: its `seed_offset` is added to them, and is 0
+    in the result, so that the record of a study in provenance.json can be read in again.
+    """
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -112,7 +116,11 @@ def parse_config(tree: dict) -> Config:
             f"config.yaml: default_study: no study {config.default_study}; name one of "
             f"{', '.join(config.studies)}"
         )
-    return config
+    studies = {
+        name: move_seeds(study, study.seed_offset).model_copy(update={"seed_offset": 0})
+        for name, study in config.studies.items()
+    }
+    return config.model_copy(update={"studies": studies})
 
 
 def _one_line(error: dict, tree: dict) -> str:

@@ -20,7 +20,24 @@ from headimpact.study.base import (
 
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")  # as resources/published has them
 
+DEFAULT_SCORES = {
+    "head_impact": {},
+    "specific_head_impact": {},
+    # objects are often read at their border, which a mask of half-covered tokens leaves out
+    "head_impact_any_overlap": {"kind": "head_impact", "mask_share": 0},
+    "head_impact_with_ring": {"kind": "head_impact", "rings": 1},
+}
+DEFAULT_SETUPS = {
+    "original": {"layers": "none"},
+    "top-4": {"layers": "top", "count": 4},
+    "bottom-4": {"layers": "bottom", "count": 4},
+    "random-4": {"layers": "random", "count": 4, "rule": "paper", "draws": 3},
+    "full": {"layers": "all"},
+}
+
 Device = Literal["auto", "cpu", "cuda"]
+# numpy and torch take seeds below 2**32, which the largest seed, offset and draw do not reach
+SeedOffset = Annotated[int, Field(ge=0, le=2**30)]
 
 
 class Look(Keys):

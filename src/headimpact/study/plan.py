@@ -7,6 +7,7 @@ parameters are wildcards of the rule. All raise UserError for a name that config
 from typing import Any
 
 from headimpact import registry
+from headimpact.guards import UserError
 from headimpact.study.image_plan import Files
 from headimpact.study.keys import Setup
 from headimpact.study.score_plan import ScorePlan
@@ -116,6 +117,21 @@ class Plan(ScorePlan):
         self._entry("variants", dict.fromkeys(self.study.variant_names), variant)
         values = self.study.training_of(setup, variant)
         return values | {"seed": values["seed"] + int(draw)}
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """Learning rate and seed of each run, in the order of `runs`."""
+        trainings = [self.training(*run) for run in self.runs()]
+        return [{key: values[key] for key in ("learning_rate", "seed")} for values in trainings]
+
+    def learned_metric(self) -> str:
+        """The metric of what training trains, perplexity; UserError if there is no Figure 6."""
+        if 6 not in self.study.figures:
+            raise UserError(
+                f"config.yaml: studies.{self.name}: has no figure 6, which shows how far setups "
+                f"move perplexity and another metric from original; name these under metrics and "
+                f"setups"
+            )
+        return next(n for n, metric in self.study.metrics.items() if metric.kind == "perplexity")
 
     def method(self, setup: str) -> dict[str, Any]:
         """Kind and options of a setup's tuning method."""

@@ -11,21 +11,6 @@ from headimpact.study.base import Component, Keys, Name, Seed, Text, components,
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 PUBLISHED_COUNT = 4  # layers of each of them
-DEFAULT_SETUPS = {
-    "original": {"layers": "none"},
-    "top-4": {"layers": "top", "count": 4},
-    "bottom-4": {"layers": "bottom", "count": 4},
-    "random-4": {"layers": "random", "count": 4, "rule": "paper", "draws": 3},
-    "full": {"layers": "all"},
-}
-
-DEFAULT_SCORES = {
-    "head_impact": {},
-    "specific_head_impact": {},
-    # objects are often read at their border, which a mask of half-covered tokens leaves out
-    "head_impact_any_overlap": {"kind": "head_impact", "mask_share": 0},
-    "head_impact_with_ring": {"kind": "head_impact", "rings": 1},
-}
 
 
 @dataclass(frozen=True)
@@ -49,12 +34,18 @@ class Study(Keys):
     device: keys.Device = Field(
         "auto", description="where models run; auto takes a GPU if there is one"
     )
+    seed_offset: keys.SeedOffset = Field(
+        0,
+        description="added to every seed of the study, for a repetition with other scenes, splits, "
+        "questions, layers and trainings; choose offsets that differ by more than a setup has "
+        "draws, because draw n of a training adds n to the seed",
+    )
     dataset: Annotated[keys.Scenes | keys.Coco | keys.Captions, Field(discriminator="kind")]
     annotator: keys.Annotator = keys.Annotator()
     sampling: keys.Sampling = keys.Sampling()
     attention: keys.Attention = keys.Attention()
     scores: components(registry.SCORES) = Field(
-        DEFAULT_SCORES,
+        keys.DEFAULT_SCORES,
         description="head scores, {model}/scores/NAME.parquet and figure_NAME.svg each, and rows "
         "of Table 2; the first is the one of figures 4 and 5, with its nulls",
         validate_default=True,
@@ -62,7 +53,7 @@ class Study(Keys):
     nulls: keys.Nulls = keys.Nulls()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
-        DEFAULT_SETUPS,
+        keys.DEFAULT_SETUPS,
         description="fine-tuning setups, a column of Table 4 each",
         validate_default=True,
     )
@@ -105,6 +96,13 @@ class Study(Keys):
     def variant_names(self) -> list[str]:
         """The variants, `default` first."""
         return list(dict.fromkeys(["default", *self.variants]))
+
+    @property
+    def figures(self) -> list[int]:
+        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity."""
+        kinds = [metric.kind for metric in self.metrics.values()]
+        has_runs = "original" in self.setups and len(self.setups) > 1
+        return [2, 4, 5] + [6] * (has_runs and "perplexity" in kinds and len(kinds) > 1)
 
     @property
     def first_score(self) -> str:
