@@ -156,7 +156,7 @@ def fast(trial: Trial, work: Path) -> Results:
         known = features.load_or_compute(
             model, family, trial.images, samples, features.load(record)
         )
-        rows = evaluate(model, family, known, objects, trial.questions)
+        rows = evaluate(model, family, known, objects, trial.questions, PAPER.evaluation.batch)
         answers += [{"run": name, **row} for row in rows]
     return losses, answers
 

@@ -111,7 +111,9 @@ def measure_rules(
         if adapters[run]:
             load_adapter(model, adapters[run])
         known = features.load_or_compute(model, family, images, test_samples, stored)
-        ask = partial(evaluate, model, family, known, test_objects, questions)
+        ask = partial(
+            evaluate, model, family, known, test_objects, questions, study.evaluation.batch
+        )
         measured, times = measure(device, ask), sizes["test"] / counts["test"]
         yield f"evaluate {run.setup}/{run.variant}", measured, number, times
         del known, ask

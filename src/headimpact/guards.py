@@ -30,13 +30,12 @@ class OutOfMemoryError(UserError, MemoryError):
 
 
 @contextmanager
-def naming_sample(sample) -> Iterator[None]:
-    """Within it, a NotFiniteError names the sample, a row of a table of samples."""
+def naming_image(image) -> Iterator[None]:
+    """Within it, a NotFiniteError begins with the name of the image, an EncodedImage."""
     try:
         yield
     except NotFiniteError as error:
-        where = f"sample {sample.sample_id} ({sample.file_name})"
-        raise NotFiniteError(f"{where}: {error}") from error
+        raise NotFiniteError(f"{image.name}: {error}") from error
 
 
 def explain(error: BaseException, output: str) -> str | None:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-from headimpact.models import prompts
+from headimpact.models import prefix_groups, prompts
 from headimpact.models.continuations import score_continuations
-from headimpact.models.family import Family, Sequence, Tile, TokenGrid
+from headimpact.models.family import EncodedImage, Family, Sequence, Tile, TokenGrid
 from headimpact.models.layout import conversation_segments, lay_out
 
 IMAGE = 99
@@ -81,15 +81,34 @@ def test_gemma3_is_expressed_by_the_image_pattern(gemma3, sequence):
     assert torch.equal(attention[0].amax(0) > 0, layout.visible(window=window))
     assert torch.equal(attention[1].amax(0) > 0, layout.visible())
     (features,) = family.features(model, {"pixel_values": pixels})
-    scores = score_continuations(
-        model, family, features, family.grid(112, 112), SEQUENCES, attention=True
-    )
+    image = EncodedImage(features, family.grid(112, 112))
+    conversations = [(image, sequence) for sequence in SEQUENCES]
+    scores = score_continuations(model, family, conversations, attention=True)
     score = scores[SEQUENCES.index(sequence)]
     targets = torch.tensor(sequence.ids[sequence.start :])[:, None]
     logs = logits[sequence.start - 1 : -1].log_softmax(-1).gather(-1, targets)[:, 0]
     torch.testing.assert_close(score.log_probabilities, logs, atol=1e-5, rtol=0)
     to_image = attention[:, :, sequence.start :, np.array(sequence.ids) == IMAGE].mean(2)
     torch.testing.assert_close(score.attention, to_image, atol=1e-6, rtol=0)
+
+
+def test_images_in_one_pass_of_gemma3_equal_separate_passes(gemma3, monkeypatch):
+    model, family, _ = gemma3
+    monkeypatch.setattr(prefix_groups, "MOST_PADDING", 1)
+    (features,) = family.features(model, {"pixel_values": torch.randn(1, 3, 112, 112)})
+    conversations = []
+    for shift, cut in ((0, 0), (1, 2), (2, 1)):
+        image = EncodedImage(features.roll(shift, 0), family.grid(112, 112))
+        for sequence in SEQUENCES[shift:]:
+            # prompts of different lengths before the image
+            conversations.append((image, Sequence(sequence.ids[cut:], sequence.start - cut)))
+    scores = score_continuations(model, family, conversations, attention=True)
+    expected = score_continuations(model, family, conversations, attention=True, one_pass=False)
+    for score, separate in zip(scores, expected, strict=True):
+        torch.testing.assert_close(
+            score.log_probabilities, separate.log_probabilities, atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(score.attention, separate.attention, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("window", [None, 50, 20])

@@ -1,5 +1,7 @@
 """Continuations in one pass with a shared prefix, against the model's own full forward passes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from plain_pass import full_pass
@@ -7,6 +9,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
+from headimpact.models.family import EncodedImage
 from headimpact.models.layout import Segment, lay_out
 from headimpact.models.prefix_attention import PrefixLayout, use_prefix_attention
 
@@ -14,18 +17,24 @@ DESCRIPTIONS = ("a small red circle", "a blue zebra that smokes", "a cat")
 OPTIONS = ["a dog", "a cat", "a large pink moon", "no one"]
 
 
-def features_of(model, family, image):
+def encode(model, family, image):
     (features,) = family.features(model, family.pixels([image]))
-    return features
+    return EncodedImage(features, family.grid(*image.size))
+
+
+def score_sequences(model, family, image, sequences, **options):
+    """Scores of sequences about one image, an EncodedImage."""
+    conversations = [(image, sequence) for sequence in sequences]
+    return score_continuations(model, family, conversations, **options)
 
 
 @pytest.mark.parametrize("size", [(108, 72), (72, 108), (200, 145)])
 def test_descriptions_equal_full_eager_passes(model_and_family, photo, size):
     model, family = model_and_family
     image, grid = photo(*size), family.grid(*size)
-    features = features_of(model, family, image)
+    encoded = encode(model, family, image)
     sequences = [prompts.description(family, grid, text) for text in DESCRIPTIONS]
-    scores = score_continuations(model, family, features, grid, sequences, attention=True)
+    scores = score_sequences(model, family, encoded, sequences, attention=True)
     for sequence, score in zip(sequences, scores, strict=True):
         logs, attention = full_pass(model, family, image, sequence)
         assert score.attention.shape == (family.layers, family.heads, grid.tokens)
@@ -36,10 +45,10 @@ def test_descriptions_equal_full_eager_passes(model_and_family, photo, size):
 def test_labels_equal_full_eager_passes(model_and_family, photo):
     model, family = model_and_family
     image, grid = photo(108, 72), family.grid(108, 72)
-    features = features_of(model, family, image)
+    encoded = encode(model, family, image)
     choices = prompts.choices(family, grid, OPTIONS)
     assert len({choice.ids[-1] for choice in choices}) == 4
-    scores = score_continuations(model, family, features, grid, choices)
+    scores = score_sequences(model, family, encoded, choices)
     for choice, score in zip(choices, scores, strict=True):
         logs, _ = full_pass(model, family, image, choice)
         torch.testing.assert_close(score.log_probabilities, logs, atol=1e-5, rtol=0)
@@ -48,9 +57,9 @@ def test_labels_equal_full_eager_passes(model_and_family, photo):
 def test_attention_is_not_renormalised_over_the_image(model_and_family, photo):
     model, family = model_and_family
     grid = family.grid(72, 72)
-    features = features_of(model, family, photo(72, 72))
+    encoded = encode(model, family, photo(72, 72))
     sequences = [prompts.description(family, grid, "a cat")]
-    (score,) = score_continuations(model, family, features, grid, sequences, attention=True)
+    (score,) = score_sequences(model, family, encoded, sequences, attention=True)
     assert (score.attention.sum(-1) < 0.999).all()
 
 
@@ -58,7 +67,7 @@ def test_attention_is_not_renormalised_over_the_image(model_and_family, photo):
 def test_descriptions_and_a_question_equal_full_eager_passes(model_and_family, photo, one_pass):
     model, family = model_and_family
     image, grid = photo(108, 72), family.grid(108, 72)
-    features = features_of(model, family, image)
+    encoded = encode(model, family, image)
     sequences = [
         *(prompts.description(family, grid, text) for text in DESCRIPTIONS),
         *prompts.choices(family, grid, OPTIONS),
@@ -66,7 +75,7 @@ def test_descriptions_and_a_question_equal_full_eager_passes(model_and_family, p
     passes = []
     decoder = model.get_submodule(family.decoder)
     hook = decoder.register_forward_hook(lambda *_: passes.append(1))
-    scores = score_continuations(model, family, features, grid, sequences, one_pass=one_pass)
+    scores = score_sequences(model, family, encoded, sequences, one_pass=one_pass)
     hook.remove()
     # where the image sees the prompt, description and question have an image of their own
     shared_passes = 2 if family.attention_pattern == "prefix" else 1
@@ -84,14 +93,14 @@ def test_a_sliding_window_equals_full_eager_passes(model_and_family, photo):
     if getattr(layers[0], "sliding_window", None) is None:
         pytest.skip("the family's decoder has no sliding window")
     image, grid = photo(108, 72), family.grid(108, 72)
-    features = features_of(model, family, image)
+    encoded = encode(model, family, image)
     sequences = [prompts.description(family, grid, text) for text in DESCRIPTIONS]
     before = text.config.sliding_window, [layer.sliding_window for layer in layers]
     text.config.sliding_window = 50
     for layer in layers:
         layer.sliding_window = 50 if layer.sliding_window else None
     try:
-        scores = score_continuations(model, family, features, grid, sequences, attention=True)
+        scores = score_sequences(model, family, encoded, sequences, attention=True)
         expected = [full_pass(model, family, image, sequence) for sequence in sequences]
     finally:
         text.config.sliding_window = before[0]
@@ -106,12 +115,13 @@ def test_a_sliding_window_equals_full_eager_passes(model_and_family, photo):
 def test_a_value_that_is_not_finite_is_named(model_and_family, photo):
     model, family = model_and_family
     grid = family.grid(72, 72)
-    features = features_of(model, family, photo(72, 72)) * float("nan")
+    encoded = encode(model, family, photo(72, 72))
+    encoded = replace(encoded, features=encoded.features * float("nan"), name="sample 7")
     sequences = [prompts.description(family, grid, "a cat")]
-    with pytest.raises(FloatingPointError, match="attention in layer 0 is not finite"):
-        score_continuations(model, family, features, grid, sequences, attention=True)
-    with pytest.raises(FloatingPointError, match="a log-probability is not finite"):
-        score_continuations(model, family, features, grid, sequences)
+    with pytest.raises(FloatingPointError, match="sample 7: attention in layer 0 is not"):
+        score_sequences(model, family, encoded, sequences, attention=True)
+    with pytest.raises(FloatingPointError, match="sample 7: a log-probability is not finite"):
+        score_sequences(model, family, encoded, sequences)
 
 
 @pytest.mark.parametrize("softcap", [None, 50.0])
@@ -122,7 +132,7 @@ def test_sdpa_refuses_a_softcap(model_and_family, softcap):
     root = Segment((family.image_token,) * grid.tokens)
     layout = lay_out(family, grid, [root, Segment((5, 6), parent=0, target=True)])
     states = torch.ones(1, 2, len(layout), 4)
-    arguments = {"prefix_layout": PrefixLayout(layout, grid.tokens), "scaling": 1.0}
+    arguments = {"prefix_layout": PrefixLayout([layout], grid.tokens), "scaling": 1.0}
     ALL_ATTENTION_FUNCTIONS["prefix_eager"](None, *[states] * 3, None, softcap=softcap, **arguments)
     module = torch.nn.Module()
     if softcap is None:
@@ -149,9 +159,9 @@ def test_the_additive_mask_is_the_dtypes_minimum_where_a_key_is_hidden(model_and
     grid = family.grid(72, 72)
     root = Segment((family.image_token,) * grid.tokens)
     tails = [Segment((5, 6), parent=0, target=True), Segment((7,), parent=0, target=True)]
-    prefix = PrefixLayout(lay_out(family, grid, [root, *tails]), grid.tokens)
+    prefix = PrefixLayout([lay_out(family, grid, [root, *tails])], grid.tokens)
     minimum = torch.finfo(torch.bfloat16).min
-    mask = prefix.additive_mask(torch.zeros(1, dtype=torch.bfloat16))
+    mask = prefix.additive_mask(torch.zeros(1, dtype=torch.bfloat16))[0, 0]
     assert mask.dtype == torch.bfloat16
     assert (mask[:, : grid.tokens] == 0).all()
     assert mask[:, grid.tokens :].tolist() == [

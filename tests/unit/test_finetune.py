@@ -15,6 +15,7 @@ from headimpact.guards import AdaptiveBatch, UserError
 from headimpact.miniature.checkpoints import MAKERS
 from headimpact.models import features
 from headimpact.models.continuations import score_continuations
+from headimpact.models.family import EncodedImage
 from headimpact.models.layout import IGNORE
 from headimpact.training.batches import (
     Collator,
@@ -123,7 +124,8 @@ def test_the_saved_adapter_has_the_best_epochs_perplexity(trained):
     load_adapter(model, folder / "adapter")
     means = []
     for item in items[:4]:
-        (score,) = score_continuations(model, family, item.features, item.grid, [item.sequence])
+        image = EncodedImage(item.features, item.grid)
+        (score,) = score_continuations(model, family, [(image, item.sequence)])
         means.append(score.log_probabilities.mean())
     mean = np.mean(means)
     assert np.exp(-mean) == pytest.approx(min(curve), rel=1e-4)
@@ -216,7 +218,8 @@ def test_hidden_states_are_the_layers_input(trained):
     item, inputs = trained[3][0], []
     layer = model.get_submodule(family.decoder).layers[5]
     hook = layer.register_forward_pre_hook(lambda _layer, arguments: inputs.append(arguments[0]))
-    score_continuations(model, family, item.features, item.grid, [item.sequence])
+    image = EncodedImage(item.features, item.grid)
+    score_continuations(model, family, [(image, item.sequence)])
     hook.remove()
     passes = []
     layer.mlp.register_forward_hook(lambda *_: passes.append(1))

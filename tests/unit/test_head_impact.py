@@ -12,6 +12,7 @@ from headimpact.dataset.masks import encode
 from headimpact.guards import UserError
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
+from headimpact.models.family import EncodedImage
 from headimpact.scores.attention import attended_tokens, binarise, pack
 from headimpact.scores.coverage import coverage, mask_tokens, object_tokens
 from headimpact.scores.head_impact import average, head_impact
@@ -200,8 +201,9 @@ def test_a_planted_head_has_the_highest_impact(model_and_family):
         features = torch.randn(grid.tokens, hidden, generator=torch.Generator().manual_seed(1))
         features[:, 0], features[:, 1] = 0, 0
         features[torch.from_numpy(inside), 0] = 5
-        sequences = [prompts.description(family, grid, "a large red square")]
-        (score,) = score_continuations(model, family, features, grid, sequences, attention=True)
+        sequence = prompts.description(family, grid, "a large red square")
+        conversations = [(EncodedImage(features, grid), sequence)]
+        (score,) = score_continuations(model, family, conversations, attention=True)
     finally:
         model.load_state_dict(state)
     values = iou(binarise(score.attention.double()).numpy(), inside)

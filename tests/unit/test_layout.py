@@ -13,6 +13,7 @@ from headimpact.models.layout import (
     conversation_segments,
     lay_out,
     pad_layouts,
+    padding,
 )
 
 IMAGE = 9
@@ -55,6 +56,27 @@ LESSONS = [
 
 def matrix(*rows):
     return [[mark == "x" for mark in row.replace(" ", "")] for row in rows]
+
+
+@pytest.mark.parametrize("pattern", ["causal", "image", "prefix"])
+def test_padding_is_hidden_from_all_other_tokens_and_sees_itself(pattern):
+    prompt, answer, shorter = TWO_CONTINUATIONS
+    family = SmallFamily(pattern)
+    padded = lay_out(family, GRID, [prompt, padding(2), answer, padding(0), shorter, padding(3)])
+    plain = lay_out(family, GRID, TWO_CONTINUATIONS)
+    real = torch.tensor([0, 1, 2, 3, 6, 7, 8])
+    is_padding = torch.ones(len(padded), dtype=torch.bool)
+    is_padding[real] = False
+    for window in (None, 2):
+        visible = padded.visible(window=window)
+        assert torch.equal(visible[real][:, real], plain.visible(window=window))
+        assert not visible[real][:, is_padding].any()
+        assert visible.diagonal().all()
+    assert torch.equal(padded.positions[:, real], plain.positions)
+    for name, types in plain.token_types.items():
+        assert torch.equal(padded.token_types[name][real], types)
+        # neither image nor prompt, to which a model gives attention in both directions
+        assert (padded.token_types[name][is_padding] == 0).all()
 
 
 def test_ids_labels_and_token_types_by_hand():

@@ -10,6 +10,7 @@ from headimpact.miniature.packing import Packer
 from headimpact.miniature.train import Stage, train
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
+from headimpact.models.family import EncodedImage
 from headimpact.models.layout import IGNORE
 
 
@@ -32,7 +33,7 @@ def test_a_packed_lesson_equals_scoring(model_and_family, photo):
     )
     packed = torch.stack([logs[i - 1, labels[i]] for i in places[:4]])
     sequence = prompts.description(family, grid, "a small red circle")
-    (score,) = score_continuations(model, family, features, grid, [sequence])
+    (score,) = score_continuations(model, family, [(EncodedImage(features, grid), sequence)])
     torch.testing.assert_close(packed, score.log_probabilities, atol=1e-5, rtol=0)
 
 
@@ -62,7 +63,7 @@ def test_answers_of_a_lesson_do_not_see_each_other(model_and_family, photo):
     second = places[len(places) // 2 :]
     packed = torch.stack([logs[i - 1, labels[i]] for i in second[1:4]])
     sequence = prompts.description(family, grid, names[1])
-    (score,) = score_continuations(model, family, features, grid, [sequence])
+    (score,) = score_continuations(model, family, [(EncodedImage(features, grid), sequence)])
     torch.testing.assert_close(packed, score.log_probabilities[1:4], atol=1e-5, rtol=0)
 
 

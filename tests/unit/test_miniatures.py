@@ -79,7 +79,7 @@ def test_it_reads_scenes_outside_its_training(name, new_scenes):
     questions = make_questions(samples, objects, annotations, annotations["description"], seed=1)
     model, family = load_model(folder_of(name)), load_family(folder_of(name))
     features = compute(model, family, folder, samples)
-    answers = pd.DataFrame(evaluate(model, family, features, objects, questions))
+    answers = pd.DataFrame(evaluate(model, family, features, objects, questions, 32))
     items = answers.merge(questions, on="object_id").merge(objects, on="object_id")
     accuracy = metrics.accuracy(items).mean()
     perplexity, _ = metrics.PERPLEXITY.aggregate(metrics.token_losses(items), items["image_id"])

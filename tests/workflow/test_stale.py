@@ -173,6 +173,7 @@ def test_nothing_is_stale_in_a_finished_study(finished):
         # batch sizes do not change results
         (("attention",), {"batch": 1}, {}),
         (("annotator", "batch"), 1, {}),
+        (("evaluation",), {"batch": 1}, {}),
         (
             ("attention",),
             {"shards": 2},

@@ -26,6 +26,7 @@ with job(snakemake) as job:
         known,
         objects,
         artifacts.read(job.input.questions, "questions"),
+        job.study.evaluation.batch,
         job.params.one_pass,
     )
     job.write(job.output.answers, "answers", rows, checkpoint=identity)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 
 import pandas as pd
 
 from headimpact.artifacts import LABELS
-from headimpact.guards import AdaptiveBatch, naming_sample
+from headimpact.guards import AdaptiveBatch
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 
@@ -18,47 +18,53 @@ def evaluate(
     features: Iterable,
     objects: pd.DataFrame,
     questions: pd.DataFrame,
+    batch: int,
     one_pass: bool = True,
 ) -> list[dict]:
     """Rows of kind "answers", one an object, in the order of the images (section 5.4).
 
     model: with its adapter, or as it is. features: (sample, image features) of each image that
     has an object, as `models.features.load_or_compute` yields them. objects, questions: tables of
-    those kinds, of the same objects. one_pass: see `score_continuations`.
+    those kinds, of the same objects. batch: most objects at once, of as many images, fewer
+    where a GPU runs out of memory, down to a single description or label. one_pass: see
+    `score_continuations`.
     Log-probabilities are natural logarithms over the whole vocabulary; the description's is
     summed over its tokens. Raises NotFiniteError, naming the sample, if one is not finite.
     """
-    run_in_batches = AdaptiveBatch(len(objects) * (1 + len(LABELS)), "evaluate")
-    items = dict(list(objects.merge(questions, on="object_id").groupby("sample_id")))
-    rows = []
-    for sample, image_features in features:
-        grid = family.grid(sample.width, sample.height)
-        score = partial(score_continuations, model, family, image_features, grid, one_pass=one_pass)
-        with naming_sample(sample):
-            rows += _answers(family, grid, score, run_in_batches, items[sample.sample_id])
+    run_in_batches = AdaptiveBatch(batch * (1 + len(LABELS)), "evaluate")
+    score = partial(score_continuations, model, family, one_pass=one_pass)
+    items_of = {}
+    for item in objects.merge(questions, on="object_id").itertuples():
+        items_of.setdefault(item.sample_id, []).append(item)
+    rows, features = [], iter(features)
+    while images := [
+        (sample, family.encoded_image(sample, f)) for sample, f in islice(features, batch)
+    ]:
+        items = [(item, image) for sample, image in images for item in items_of[sample.sample_id]]
+        conversations = [
+            (image, sequence)
+            for item, image in items
+            for sequence in _sequences(family, image.grid, item)
+        ]
+        scores = chain.from_iterable(run_in_batches(score, conversations))
+        rows += [_answer(item, islice(scores, 1 + len(LABELS))) for item, _ in items]
     return rows
 
 
-def _answers(family, grid, score, run_in_batches, items: pd.DataFrame) -> list[dict]:
-    """The rows of the objects of one image."""
-    sequences = [
-        (
-            prompts.description(family, grid, item.description),
-            *prompts.choices(family, grid, [getattr(item, f"option_{x}") for x in LABELS]),
-        )
-        for item in items.itertuples()
-    ]
-    scores = chain.from_iterable(run_in_batches(score, list(chain.from_iterable(sequences))))
-    rows = []
-    for item in items.itertuples():
-        description, *labels = (next(scores).log_probabilities for _ in range(1 + len(LABELS)))
-        rows.append(
-            {
-                "sample_id": item.sample_id,
-                "object_id": item.object_id,
-                "log_probability": description.sum().item(),
-                "tokens": len(description),
-                **{f"log_{x}": logs.item() for x, logs in zip(LABELS, labels, strict=True)},
-            }
-        )
-    return rows
+def _sequences(family, grid, item):
+    """The description of an object, then the labels of its question."""
+    options = [getattr(item, f"option_{x}") for x in LABELS]
+    yield prompts.description(family, grid, item.description)
+    yield from prompts.choices(family, grid, options)
+
+
+def _answer(item, scores) -> dict:
+    """The row of an object; scores: of what `_sequences` gives for it."""
+    description, *labels = (score.log_probabilities for score in scores)
+    return {
+        "sample_id": item.sample_id,
+        "object_id": item.object_id,
+        "log_probability": description.sum().item(),
+        "tokens": len(description),
+        **{f"log_{x}": logs.item() for x, logs in zip(LABELS, labels, strict=True)},
+    }

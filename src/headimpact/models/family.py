@@ -64,6 +64,19 @@ class Sequence:
     start: int
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image as the decoder takes it; two of them are equal only if they are the same object.
+
+    features: (image tokens, hidden), as `Family.features` gives for the image. grid: the image's
+    TokenGrid. name: what an error calls the image.
+    """
+
+    features: torch.Tensor
+    grid: TokenGrid
+    name: str = "the image"
+
+
 class Family(ABC):
     """A model class together with a checkpoint's tokenizer and image processor.
 
@@ -133,6 +146,11 @@ class Family(ABC):
     ) -> dict[str, BaseModelOutputWithPooling]:
         """Features in the form in which the model's forward takes them as `mm_encoder_outputs`."""
         return {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+
+    def encoded_image(self, sample, features: torch.Tensor) -> EncodedImage:
+        """The EncodedImage of a sample, a row of a table of samples, with these features."""
+        name = f"sample {sample.sample_id} ({sample.file_name})"
+        return EncodedImage(features, self.grid(sample.width, sample.height), name)
 
     # ------------------------------------------------------------------ text
 

@@ -30,6 +30,15 @@ class Segment:
     target: bool = False
 
 
+def padding(tokens: int) -> Segment:
+    """A segment of that many tokens behind the root, which fills a sequence up to some length.
+
+    As a target it is hidden from the prompt, and from other targets, whatever the attention
+    pattern; it sees the root and itself, so that no softmax is over nothing.
+    """
+    return Segment((0,) * tokens, parent=0, target=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """One sequence, segment after segment.

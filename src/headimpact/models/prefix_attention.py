@@ -1,8 +1,9 @@
 """Shared-prefix attention: several continuations of one prefix in a single pass of the model.
 
-The prefix's rows use the model's fastest attention, as if nothing followed. The few rows behind it
-are computed in full, with a mask that hides the continuations from each other, so that their
-attention weights can be collected as well.
+A pass is a batch of such sequences, each with a prefix of its own. The prefix's rows use the
+model's fastest attention, as if nothing followed. The few rows behind it are computed in full, with
+a mask that hides the continuations from each other, so that their attention weights can be
+collected as well.
 """
 
 from collections.abc import Iterator
@@ -20,34 +21,46 @@ from headimpact.models.layout import Layout
 
 @dataclass
 class PrefixLayout:
-    """A sequence whose continuations share a prefix, and the attention collected from it.
+    """A batch of sequences whose continuations share a prefix, and the attention collected.
 
-    sequence: the Layout, the prefix first. start: number of tokens of the prefix.
-    image_columns: LongTensor (image tokens,), their indices; None collects no attention.
-    target_weights: float32 (continuations, tokens behind the prefix), the weight of each token
-        in a continuation's mean over its target.
-    attention: filled layer by layer, float32 (heads, continuations, image tokens).
+    layouts: a Layout for each sequence, all of the same length, the prefix first. start: number of
+        tokens of the prefix, with its padding.
+    image_columns: for each sequence LongTensor (image tokens,), their indices; None collects no
+        attention.
+    target_weights: for each sequence float32 (continuations, tokens behind the prefix), the weight
+        of each token in a continuation's mean over its target.
+    attention: filled layer by layer with a list: for each sequence float32 (heads, continuations,
+        image tokens).
     """
 
-    sequence: Layout
+    layouts: list[Layout]
     start: int
-    image_columns: torch.Tensor | None = None
-    target_weights: torch.Tensor | None = None
-    attention: list[torch.Tensor] = field(default_factory=list)
+    image_columns: list[torch.Tensor] | None = None
+    target_weights: list[torch.Tensor] | None = None
+    attention: list[list[torch.Tensor]] = field(default_factory=list)
     _masks: dict = field(default_factory=dict)
 
     def additive_mask(self, like: torch.Tensor, window: int | None = None) -> torch.Tensor:
-        """Mask of the rows behind the prefix, (tokens behind the prefix, all tokens).
+        """Mask of the rows behind the prefix, (batch, 1, tokens behind the prefix, all tokens).
 
         0 where a key is visible, the dtype's minimum where it is hidden; of the dtype and on the
         device of `like`. window: the layer's sliding window, see `Layout.visible`.
         """
         if window not in self._masks:
-            hidden = ~self.sequence.visible(self.start, window)
+            visible = [layout.visible(self.start, window) for layout in self.layouts]
+            hidden = ~torch.stack(visible)[:, None]
             mask = torch.zeros(hidden.shape, dtype=like.dtype)
             mask = mask.masked_fill(hidden, torch.finfo(like.dtype).min)
             self._masks[window] = mask.to(like.device)
         return self._masks[window]
+
+    def collect(self, weights: torch.Tensor) -> None:
+        """Add a layer to `attention`; weights: float32 (batch, heads, rows, all tokens).
+
+        The rows are those behind the prefix.
+        """
+        sequences = zip(weights, self.image_columns, self.target_weights, strict=True)
+        self.attention.append([means @ rows[..., image] for rows, image, means in sequences])
 
 
 def _prefix_attention(
@@ -64,10 +77,10 @@ def _prefix_attention(
     sliding_window=None,
     **_kwargs,
 ):
-    """transformers' attention interface: query (1, heads, length, size), keys and values alike.
+    """transformers' attention interface: query (batch, heads, length, size), keys and values alike.
 
     implementation: how the prefix's rows are computed, "sdpa" or "eager". Returns the output,
-    (1, length, heads, size), and no weights: those asked for are collected in `prefix_layout`.
+    (batch, length, heads, size), and no weights: those asked for are collected in `prefix_layout`.
     """
     start = prefix_layout.start
     mask = None if attention_mask is None else attention_mask[..., :start, :start]
@@ -83,15 +96,15 @@ def _prefix_attention(
         rows, weights = _eager_attention(query[:, :, start:], key, value, mask, scaling, softcap)
         output = torch.cat([output, rows], 1)
         if prefix_layout.image_columns is not None:
-            to_image = weights[0, ..., prefix_layout.image_columns]
-            prefix_layout.attention.append(prefix_layout.target_weights @ to_image)
+            prefix_layout.collect(weights)
     return output, None
 
 
 def _eager_attention(query, key, value, mask, scaling, softcap):
     """Attention as in the models' own eager implementation.
 
-    Returns the output, (1, rows, heads, size), and float32 weights, (1, heads, rows, keys). Works
+    Returns the output, (batch, rows, heads, size), and float32 weights, (batch, heads, rows,
+    keys). Works
     in place: no gradient is needed, and the scores are the largest tensor of a layer.
     """
     groups, rows = query.shape[1] // key.shape[1], query.shape[2]

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from headimpact.dataset.coco import CocoFolder
-from headimpact.guards import AdaptiveBatch, naming_sample
+from headimpact.guards import AdaptiveBatch
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.models.features import compute
@@ -33,18 +33,17 @@ def attended_tokens(
     naming the sample and the layer, if the model's attention is not finite.
     """
     run_in_batches = AdaptiveBatch(batch, "attention")
+    score = partial(score_continuations, model, family, attention=True, one_pass=one_pass)
     objects_of = dict(list(objects.groupby("sample_id")))
     layers, heads = np.indices((family.layers, family.heads)).reshape(2, -1)
     samples = samples[samples["sample_id"].isin(objects_of)]
     for sample, features in compute(model, family, images, samples, desc="attention"):
         items = objects_of[sample.sample_id]
-        grid = family.grid(sample.width, sample.height)
-        sequences = [prompts.description(family, grid, text) for text in items["description"]]
-        score = partial(
-            score_continuations, model, family, features, grid, attention=True, one_pass=one_pass
-        )
-        with naming_sample(sample):
-            scores = chain.from_iterable(run_in_batches(score, sequences))
+        image = family.encoded_image(sample, features)
+        conversations = [
+            (image, prompts.description(family, image.grid, text)) for text in items["description"]
+        ]
+        scores = chain.from_iterable(run_in_batches(score, conversations))
         # thresholds are taken where the model runs, so that a GPU does not wait for the CPU
         above = [binarise(score.attention.double()).cpu().numpy() for score in scores]
         yield {

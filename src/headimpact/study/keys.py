@@ -156,6 +156,10 @@ class Attention(Keys):
     batch: Positive = Field(16, description="descriptions of one image at a time")
 
 
+class Evaluation(Keys):
+    batch: Positive = Field(32, description="objects at a time, each with its question")
+
+
 class Nulls(Keys):
     """What the first score is held against, beside what follows from its own attention."""
 
@@ -274,8 +278,8 @@ class Shortcuts(Keys):
 
     one_pass: bool = Field(
         True,
-        description="the continuations of an image share one pass of the model; false takes "
-        "a pass each",
+        description="the continuations of an image, and images of similar lengths, share one "
+        "pass of the model; false takes a pass for each continuation",
     )
     kept_features: bool = Field(
         True, description="the vision tower's output is kept on disk for all setups of a model"

@@ -70,6 +70,7 @@ class Study(Keys):
         "every setup that trains; `default` differs in nothing and is always there",
     )
     questions: keys.Questions = keys.Questions()
+    evaluation: keys.Evaluation = keys.Evaluation()
     metrics: components(registry.METRICS) = Field(
         {"accuracy": {}, "answer_probability": {}, "perplexity": {}, "log_odds": {}},
         description="what Table 4 shows, a row each",
