@@ -157,7 +157,7 @@ class Attention(Keys):
 
 
 class Evaluation(Keys):
-    batch: Positive = Field(32, description="objects at a time, each with its question")
+    batch: Positive = Field(16, description="objects at a time, each with its question")
 
 
 class Nulls(Keys):
