@@ -35,7 +35,7 @@ def test_all_tables_and_figures_are_written(finished):
     }
     assert shifts[["shift", "low", "high", "p_value"]].notna().all().all()
     assert "top-2 against random-2" in (results / "table4_shifts.md").read_text()
-    forgetting = pd.read_csv(results / "forgetting.csv")
+    forgetting = pd.read_csv(results / "tiny/forgetting.csv")
     assert len(forgetting) == 3 * 3 and forgetting.notna().all().all()  # a row a training
     pd.testing.assert_series_equal(
         forgetting.query("setup == 'random-2'")["log_odds_change"],

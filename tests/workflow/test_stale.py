@@ -21,7 +21,7 @@ def jobs(*counts, **more):
     for count in (*counts, more):
         joined |= count
     # of Table 4 also Markdown, the shifts as CSV and Markdown, and the ranks
-    tables = {"table2": 1, "table3": 2, "table4": 5, "parameters": 2, "figure6": 1}
+    tables = {"table2": 1, "table3": 2, "table4": 5, "parameters": 2}
     tables |= {"null_table": 1, "top_stability": 1, "layers_and_depth": 1}
     figures = dict.fromkeys(("figure", "figure2", "figure6", "score_figure"), 2)  # SVG and PNG
     copies = {

@@ -142,7 +142,7 @@ rule default_table:
     log:
         "results/logs/{table}.{kind}.log",
     wildcard_constraints:
-        table=r"table\d+\w*|nulls|top_stability|layers_and_depth|forgetting",
+        table=r"table\d+\w*|nulls|top_stability|layers_and_depth",
         kind="csv|md",
     localrule: True
     conda:
