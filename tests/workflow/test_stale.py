@@ -303,7 +303,8 @@ def test_an_edited_module_reruns_exactly_what_can_reach_it(finished, file, chang
         ),
         # what scripts share
         ("scripts/open_score_inputs.py", ("if tokens else None", "if attention else None"), SCORED),
-        ("scripts/open_layers.py", ('["layers"]', '["more"]'), jobs(TABLE4, table3=1)),
+        ("scripts/open_layers.py", ('["layers"]', '["more"]'), jobs(FROM_ANSWERS, table3=1)),
+        ("scripts/open_answers.py", ('on="object_id"', 'on="object_id", how="left"'), FROM_ANSWERS),
         ("report/table4.rst", lambda text: text + "More words.\n", {}),
         ("rules/scores.smk", lambda text: text.replace("mem_mb=8000", "mem_mb=9000"), {}),
     ],
