@@ -81,7 +81,7 @@ def summary(chosen: torch.Tensor, measured: pd.DataFrame) -> dict:
     """The content of HEADS_FILE: the reading heads, and means and standard errors by blocking."""
     results = {}
     for name, rows in measured.groupby("blocked", sort=False):
-        means = rows[["accuracy", "nll", "floor"]].astype(float)
+        means = rows[["accuracy", "nll", "floor"]]
         errors = means.std(ddof=1) / np.sqrt(len(rows))
         results[name] = {
             column: {"mean": round(means[column].mean(), 4), "standard_error": round(error, 4)}

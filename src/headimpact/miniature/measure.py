@@ -16,7 +16,7 @@ def read_scenes(trainer, look: Look, scenes: int = 60, seed: int = 77) -> pd.Dat
     trainer: a `miniature.train.Trainer`. The same seed gives the same scenes and questions.
     Columns: shape, the share of an object's visual tokens whose shape is recognised; nll, the
     negative log-likelihood of a random object's description (nats), and floor, the lowest mean that
-    it can have; accuracy, whether a question of four options is answered right.
+    it can have; accuracy, 1 if a question of four options is answered right, else 0.
     """
     rng, tables = np.random.default_rng(seed), []
     trainer.model.eval()
@@ -53,7 +53,7 @@ def _description_losses(trainer, grid, features, items):
 
 
 def _right_answers(trainer, grid, features, batch, items, rng):
-    """Whether the question about each item is answered right, a list of bool."""
+    """Whether the question about each item is answered right, a list of 0.0 or 1.0."""
     lessons = []
     for scene, item in zip(batch, items, strict=True):
         options, answer = choice(rng, scene.objects, item, count=4)
@@ -63,5 +63,5 @@ def _right_answers(trainer, grid, features, batch, items, rng):
     right = []
     for rows, answer in zip(logits, labels, strict=True):
         place = int((answer >= 0).nonzero()[0, 0])
-        right.append(bool(letters[rows[place, letters].argmax()] == answer[place]))
+        right.append(float(letters[rows[place, letters].argmax()] == answer[place]))
     return right

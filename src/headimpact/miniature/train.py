@@ -66,8 +66,15 @@ STAGES = (
     Stage("alone", 300, 16, HARD, Mix(descriptions=3, choose=1), 1e-3, cosine=True, single=1.0),
 )
 
-# its vision tower sees few, large patches: a step is cheap and teaches little
-VISION_STEPS = {"paligemma2": 6}
+# how many times as many steps a miniature takes in a stage
+MORE_STEPS = {
+    # its vision tower sees few, large patches: a step is cheap and teaches little
+    ("paligemma2", "vision-plain"): 6,
+    ("paligemma2", "vision"): 6,
+    # one learns to choose later than the others, one so early that it would reach the ceiling
+    ("idefics3", "choose"): 1.5,
+    ("qwen2_vl", "choose"): 0.6,
+}
 
 
 class VisionHead(torch.nn.Module):
@@ -218,8 +225,8 @@ def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] 
     scale_residuals(model, family)
     folder = None
     for number, stage in enumerate(stages):
-        if stage.mix == Mix():
-            stage = replace(stage, steps=stage.steps * VISION_STEPS.get(name, 1))
+        more = MORE_STEPS.get((name, stage.name), 1)
+        stage = replace(stage, steps=round(stage.steps * more))
         if stage.single == 1 and family.attention_pattern != "prefix":
             continue
         folder = work / name / stage.name
