@@ -49,7 +49,7 @@ def _description_losses(trainer, grid, features, items):
     logs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     # a description has four tokens; those that end the answer do not count
     first = (labels >= 0) & ((labels >= 0).cumsum(1) <= 4)
-    return -(logs * first).sum(1).numpy()
+    return -(logs * first).double().sum(1).numpy()
 
 
 def _right_answers(trainer, grid, features, batch, items, rng):
