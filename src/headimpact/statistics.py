@@ -19,6 +19,31 @@ def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> np.ndarray:
     return sums
 
 
+def resample(
+    sums: np.ndarray, draws: int, rng: np.random.Generator, size: int | None = None
+) -> np.ndarray:
+    """Sums over clusters that are drawn with replacement, float64 (draws, ...).
+
+    sums: (clusters, ...), as of `cluster_sums`. size: how many clusters a draw has; None for as
+    many as there are.
+    """
+    clusters = len(sums)
+    counts = rng.multinomial(size or clusters, np.full(clusters, 1 / clusters), size=draws)
+    return np.tensordot(counts.astype(float), sums, 1)
+
+
+def highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Which places hold the `count` highest values of each row, bool (rows, places).
+
+    Ties go to the earlier place.
+    """
+    # sums of equal terms may differ in the last bits
+    order = np.argsort(-np.round(values, 12), axis=1, kind="stable")[:, :count]
+    chosen = np.zeros(values.shape, bool)
+    np.put_along_axis(chosen, order, True, axis=1)
+    return chosen
+
+
 def clustered_error(values: ArrayLike, clusters: ArrayLike) -> np.ndarray | float:
     """Standard error of the mean over items, clustered because objects of an image depend.
 
@@ -94,10 +119,8 @@ def kruskal_interval(
     images = len(sums)
     rng, statistics = np.random.default_rng(seed), []
     for first in range(0, draws, 100):  # in chunks, to save memory
-        size, probabilities = min(100, draws - first), np.full(images, 1 / images)
-        counts = rng.multinomial(images, probabilities, size=size).astype(float)
         # The sum is not divided by the number of objects in the draw, since that changes no rank.
-        resampled = np.tensordot(counts, sums, 1)
+        resampled = resample(sums, min(100, draws - first), rng)
         # Equal values may differ in the last bits by the order of summation; rounding keeps ties.
         statistics.append(_kruskal_statistics(np.round(resampled, 12)))
     results = {}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.inputs import Scores
-from headimpact.statistics import cluster_sums
+from headimpact.statistics import cluster_sums, highest, resample
 
 LEVEL = 0.95  # of the intervals
 
@@ -79,16 +79,12 @@ def _resampled(scores: Scores, draws: int, seed: int) -> np.ndarray | None:
     if scores.items is None:
         return None
     sums = cluster_sums(scores.items, scores.images)
-    images = len(sums)
-    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws)
-    return np.tensordot(counts, sums, 1)
+    return resample(sums, draws, np.random.default_rng(seed))
 
 
 def _share_found(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The share of the true ones among as many of the highest values, (draws,)."""
-    # equal values may differ in the last bits by the order of summation; ties go to the first
-    order = np.argsort(-np.round(values, 12), axis=1, kind="stable")[:, : truth.sum()]
-    return truth[order].mean(1)
+    return (highest(values, truth.sum()) & truth).sum(1) / truth.sum()
 
 
 def _area(values: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.inputs import Scores
-from headimpact.statistics import cluster_sums
+from headimpact.statistics import cluster_sums, highest, resample
 
 
 def top_stability(
@@ -24,20 +24,10 @@ def top_stability(
     items = items.reshape(*items.shape[:2], -1).mean(2)
     sums = cluster_sums(items, scores.images)
     images = len(sums)
-    top = _top_layers(sums.sum(0)[None], count)
+    top = highest(sums.sum(0)[None], count)
     rng, rows = np.random.default_rng(seed), []
     for size in sorted({max(images // part, 1) for part in (8, 4, 2, 1)}):
         # the sum over the drawn objects ranks the layers as their mean does
-        drawn = rng.multinomial(size, np.full(images, 1 / images), size=draws)
-        common = (_top_layers(drawn @ sums, count) & top).sum(1)
+        common = (highest(resample(sums, draws, rng, size), count) & top).sum(1)
         rows.append((size, (common == count).mean(), common.mean() / count))
     return pd.DataFrame(rows, columns=["images", "same_layers", "overlap"])
-
-
-def _top_layers(values: np.ndarray, count: int) -> np.ndarray:
-    """Which layers are the `count` best, bool (draws, layers); ties go to the earlier layer."""
-    # sums of equal terms may differ in the last bits
-    order = np.argsort(-np.round(values, 12), axis=1, kind="stable")[:, :count]
-    top = np.zeros(values.shape, bool)
-    np.put_along_axis(top, order, True, axis=1)
-    return top
