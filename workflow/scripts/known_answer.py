@@ -13,12 +13,12 @@ with job(snakemake) as job:
         layers, heads = inputs.attention[["layer", "head"]].max() + 1
         reading = read_reading_heads(reading_heads, layers, heads)
         for score in job.params.scores:
-            entry, file = registry.SCORES[score["kind"]], next(files)
+            entry = registry.SCORES[score["kind"]]
             if entry.needs == ("attention",):
                 scores = entry.load()(inputs, **score["options"])
             else:
                 # its images cannot be resampled without the model
-                scores = scores_of_table(artifacts.read(file, "scores"))
+                scores = scores_of_table(artifacts.read(next(files), "scores"))
             table = recovery(scores, reading, entry.higher_is_better)
             table.insert(0, "score", score["title"])
             table.insert(0, "model", title)

@@ -150,7 +150,10 @@ class ScorePlan(ModelPlan):
         return titles
 
     def known_answer_inputs(self) -> Files:
-        """Of those models the reading heads, the scores, and what scores are computed from."""
+        """Of those models the reading heads, and what scores are computed from.
+
+        `scores` are those that do not come from attention alone.
+        """
         known = {name: model for name, model in self.study.models.items() if model.known_answer}
         return {
             "reading_heads": [model.known_answer for model in known.values()],
@@ -160,6 +163,7 @@ class ScorePlan(ModelPlan):
                 f"{self.folder}/{name}/scores/{score}.parquet"
                 for name in known
                 for score in self.study.scores
+                if self._needs(score) != ("attention",)
             ],
         }
 
