@@ -43,7 +43,7 @@ def test_scores_are_held_against_known_reading_heads(small):
     assert table["total"].tolist() == [64, 16] * (len(table) // 2)
     assert (table["reading"] == 2).all() and table["area"].between(0, 1).all()
     assert (table["area_low"] <= table["area_high"]).all()
-    # another answer, and nothing else, makes the table anew
+    # another answer, and nothing else, recomputes the table
     answer.write_text(json.dumps({"reading_heads": [[99, 0]]}))
     refused = small.snakemake("--cores", "1", "results/tiny/known_answer.csv")
     log = (small.folder / "results/tiny/logs/known_answer.log").read_text()

@@ -1,13 +1,10 @@
-import shutil
 from pathlib import Path
 
 from job import job
 
-from headimpact.checkpoints import write_sums
+from headimpact.miniature.checkpoints import publish
 from headimpact.miniature.train import train
 
 with job(snakemake) as job:
     work = Path(job.output.checkpoint).parents[1] / "stages"
-    last = train(job.wildcards.name, work, job.params.seed)
-    shutil.copytree(last, job.output.checkpoint, ignore=shutil.ignore_patterns("done"))
-    write_sums(job.output.checkpoint)
+    publish(train(job.wildcards.name, work, job.params.seed), job.output.checkpoint)

@@ -1,5 +1,6 @@
 """Untrained miniature checkpoints: the paper's three classes, small, with their processors."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from headimpact.checkpoints import write_sums
 from headimpact.miniature.tokenizers import make_tokenizer
 from headimpact.models.family import Family
 from headimpact.models.idefics3 import Idefics3
@@ -157,3 +159,9 @@ def save(folder: str | Path, model: torch.nn.Module, family: Family) -> None:
     model.save_pretrained(folder)
     family.tokenizer.save_pretrained(folder)
     family.image_processor.save_pretrained(folder)
+
+
+def publish(stage: str | Path, folder: str | Path) -> None:
+    """Copy the checkpoint of a finished stage to a new folder, with its SHA256SUMS."""
+    shutil.copytree(stage, folder, ignore=shutil.ignore_patterns("done"))
+    write_sums(folder)

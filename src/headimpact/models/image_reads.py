@@ -21,16 +21,16 @@ def block_image_reads(
     the image is hidden before the softmax. Image tokens see each other in every head. The model
     has to be called with an additive mask, float (batch, 1, query, key).
     """
-    reads = {}
+    reads = None
 
     def find_reads(_model, _arguments, inputs):
-        is_image = inputs["input_ids"] == family.image_token
-        reads["mask"] = ~is_image[:, None, :, None] & is_image[:, None, None, :]
+        nonlocal reads
+        reads = _image_reads(family, inputs)
 
     def hide_image(heads):
         def hook(_attention, arguments, inputs):
             mask = inputs["attention_mask"]
-            hidden = reads["mask"] & heads[None, :, None, None]
+            hidden = reads & heads[None, :, None, None]
             mask = mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
             return arguments, {**inputs, "attention_mask": mask}
 
@@ -57,21 +57,20 @@ def record_image_mass(model: torch.nn.Module, family: Family) -> Iterator[list[t
     over the text tokens that can see the image. The model has to be called with an additive mask,
     float (batch, 1, query, key), and uses eager attention within the context.
     """
-    masses, reads = [], {}
+    masses, reads = [], None
 
     def find_reads(_model, _arguments, inputs):
-        is_image = inputs["input_ids"] == family.image_token
-        visible = inputs["attention_mask"] == 0
-        reads["mask"] = visible & ~is_image[:, None, :, None] & is_image[:, None, None, :]
-        reads["rows"] = reads["mask"].any(-1).sum()
+        nonlocal reads
+        reads = _image_reads(family, inputs)
 
     def record(_attention, _inputs, output):
-        masses.append((output[1] * reads["mask"]).sum((0, 2, 3)) / reads["rows"])
+        masses.append((output[1] * reads).sum((0, 2, 3)) / reads.any(-1).sum())
 
-    config = model.get_submodule(family.decoder).config
+    decoder = model.get_submodule(family.decoder)
+    config = decoder.config
     before, config._attn_implementation = config._attn_implementation, "eager"
     hooks = [model.register_forward_pre_hook(find_reads, with_kwargs=True)]
-    for layer in model.get_submodule(family.decoder).layers:
+    for layer in decoder.layers:
         hooks.append(layer.self_attn.register_forward_hook(record))
     try:
         yield masses
@@ -79,3 +78,10 @@ def record_image_mass(model: torch.nn.Module, family: Family) -> Iterator[list[t
         config._attn_implementation = before
         for hook in hooks:
             hook.remove()
+
+
+def _image_reads(family: Family, inputs: dict) -> torch.Tensor:
+    """Which tokens of the text see which of the image, bool (batch, 1, query, key)."""
+    is_image = inputs["input_ids"] == family.image_token
+    visible = inputs["attention_mask"] == 0
+    return visible & ~is_image[:, None, :, None] & is_image[:, None, None, :]
