@@ -13,7 +13,8 @@ from pathlib import Path
 # the only path where srun looks for it in a job
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 GPUS = CONFIGURATION.with_name("gres.conf")
-# Slurm polls jobs to enforce memory limits. It only counts the GPUs, which need not exist.
+# Slurm polls jobs to enforce memory limits. It only counts the GPUs, which need not exist. There
+# are enough CPUs and GPUs for all jobs that may run at the same time.
 CONFIGURATION_TEXT = """
 ClusterName=headimpact
 SlurmctldHost={host}(127.0.0.1)
@@ -41,7 +42,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000000 Gres=gpu:2
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=1000000 Gres=gpu:4
 PartitionName=tests Nodes={host} Default=YES State=UP
 """
 
@@ -75,7 +76,9 @@ def running(folder):
     try:
         CONFIGURATION.parent.mkdir(exist_ok=True)
         CONFIGURATION.write_text(CONFIGURATION_TEXT.format(host=host, folder=folder))
-        GPUS.write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+        GPUS.write_text(
+            "".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full", "random"))
+        )
         for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
             with (folder / f"{command[0]}.out").open("w") as log:
                 daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
