@@ -74,6 +74,8 @@ MORE_STEPS = {
     # one learns to choose later than the others, one so early that it would reach the ceiling
     ("idefics3", "choose"): 1.5,
     ("qwen2_vl", "choose"): 0.6,
+    # its image sees the prompt, so descriptions wait for the lessons of one question a scene
+    ("paligemma2", "alone"): 2,
 }
 
 
