@@ -34,19 +34,6 @@ def edit(folder, kind, change):
     path.write_text(json.dumps(content))
 
 
-@given(st.integers(10, 5000))
-def test_split_sizes_sum_to_the_images_and_follow_the_proportions(images):
-    sizes = split_sizes(images, PAPER)
-    assert sum(sizes.values()) == images
-    assert all(abs(sizes[split] - images * PAPER[split] / 3000) < 1 for split in PAPER)
-
-
-def test_the_papers_sizes_are_reproduced_and_too_few_images_are_refused():
-    assert split_sizes(3000, PAPER) == PAPER
-    with pytest.raises(UserError, match=r"sampling\.images"):
-        split_sizes(3, PAPER)
-
-
 def test_a_missing_folder_or_file_is_named_with_its_key(tmp_path, folder):
     folder.check()
     with pytest.raises(UserError, match=r"dataset.root: no folder .*nowhere"):

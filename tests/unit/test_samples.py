@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headimpact.artifacts import SPLITS
 from headimpact.dataset.masks import encode
@@ -13,8 +15,10 @@ from headimpact.dataset.samples import (
     make_samples,
     split_sizes,
 )
+from headimpact.guards import UserError
 
 ALL = dict.fromkeys(SPLITS)
+PAPER = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}
 
 
 def tables(count, areas=(1,)):
@@ -266,3 +270,16 @@ def test_samples_are_in_the_order_of_the_splits_for_any_annotators():
     drawn = images["image_id"].tolist()
     order = [*range(30), *range(60, 90), *range(30, 60), *range(90, 120)]
     assert samples["image_id"].tolist() == [drawn[index] for index in order]
+
+
+@given(st.integers(10, 5000))
+def test_split_sizes_sum_to_the_images_and_follow_the_proportions(images):
+    sizes = split_sizes(images, PAPER)
+    assert sum(sizes.values()) == images
+    assert all(abs(sizes[split] - images * PAPER[split] / 3000) < 1 for split in PAPER)
+
+
+def test_the_papers_sizes_are_reproduced_and_too_few_images_are_refused():
+    assert split_sizes(3000, PAPER) == PAPER
+    with pytest.raises(UserError, match=r"sampling\.images"):
+        split_sizes(3, PAPER)
