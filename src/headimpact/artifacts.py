@@ -82,15 +82,25 @@ TABLES = {
     "shifted_tokens": {"object_id": "int64", "shift": "int32", "coverage": "list<float32>"},
     # A row is an object, a layer and a head. attended has one bit an image token, in the order of
     # numpy.packbits: whether the head's attention to it is above the mean over all image tokens.
+    # The other columns need no threshold. image_mass is the sum of the attention over the image
+    # tokens, below 1 because a description sees text, too; object_mass weights each token by the
+    # share of its area that the object covers; top_token is the index of the token with most
+    # attention, the first one of equal ones; spatial_entropy is that of `scores.components`, nats.
     "attention": {
         "object_id": "int64",
         "layer": "int16",
         "head": "int16",
         "attended": "binary",
+        "image_mass": "float32",
+        "object_mass": "float32",
+        "top_token": "int32",
+        "spatial_entropy": "float32",
     },
     # A row is the score of a head, or of a layer as a whole, where head is null. value is in the
     # unit of the score; standard_error is null if the score has none; null is what the score would
-    # be by chance, if that is known; n is how many objects or images were averaged.
+    # be by chance, if that is known; n is how many objects or images were averaged; cost is how
+    # many forward passes of the model the score needed in all (an image with all its descriptions
+    # is one pass, and a backward pass counts as two), null if that is not known.
     "scores": {
         "score": "string",
         "layer": "int16",
@@ -99,6 +109,7 @@ TABLES = {
         "standard_error": "float64?",
         "null": "float64?",
         "n": "int64",
+        "cost": "float64?",
     },
     # A row is a test object with the four descriptions to choose from. answer is the label of the
     # right one: A, B, C or D.

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tables import ATTENTION
 
 from headimpact import artifacts
 
@@ -20,7 +21,7 @@ def job(tmp_path):
     for number in range(6):
         rows = {
             "tokens": [{"object_id": number, **grid}],
-            "attention": [{"object_id": number, "layer": 0, "head": 0, "attended": b"\x80"}],
+            "attention": [{**ATTENTION, "object_id": number}],
         }
         for kind in files if number < 3 else ["attention"]:
             path = tmp_path / f"{kind}{number}.parquet"

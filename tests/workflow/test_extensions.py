@@ -76,9 +76,9 @@ def test_nothing_reruns_for_them_until_a_study_names_them(extended):
 
 def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, smolvlm):
     study = extended.config["studies"]["tiny"]
-    study["scores"] = {"head_impact": {}, "attended_share": {}, "weight_norm": {}}
+    study["scores"] = {"head_impact": {}, "background_mass": {}, "weight_norm": {}}
     study["setups"]["heavy-2"] = {"layers": "top", "count": 2, "by": "weight_norm"}
-    study["setups"]["wide-2"] = {"layers": "bottom", "count": 2, "by": "attended_share"}
+    study["setups"]["background-2"] = {"layers": "bottom", "count": 2, "by": "background_mass"}
     study["metrics"] = {"accuracy": {}, "confidence": {}}
     extended.configure(extended.config)
     planned = extended.planned("results/tiny/table4.csv")
@@ -91,14 +91,14 @@ def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extend
     assert table[["model", "metric"]].to_numpy().tolist() == [
         [model, metric] for model in ("QWEN2_VL", "SMOL") for metric in ("Accuracy", "Confidence")
     ]
-    assert table.notna().all().all() and table["wide-2"].between(0, 1).all()
+    assert table.notna().all().all() and table["background-2"].between(0, 1).all()
     scores = artifacts.read(
-        extended.folder / "results/tiny/qwen2_vl/scores/attended_share.parquet", "scores"
+        extended.folder / "results/tiny/qwen2_vl/scores/background_mass.parquet", "scores"
     )
-    # lower is better: the bottom layers are those of the widest look
+    # lower is better: the bottom layers are those that look at the background most
     means = scores.groupby("layer")["value"].mean().sort_values()
     layers = pd.read_csv(extended.folder / "results/tiny/table3.csv", dtype=str)
-    (row,) = layers.query("model == 'QWEN2_VL' and setup == 'wide-2'")["layers"]
+    (row,) = layers.query("model == 'QWEN2_VL' and setup == 'background-2'")["layers"]
     assert sorted(map(int, row.split(", "))) == sorted(means.index[-2:])
     norms = artifacts.read(
         extended.folder / "results/tiny/qwen2_vl/scores/weight_norm.parquet", "scores"

@@ -28,6 +28,11 @@ class ScoreInputs:
     model: Any = None
     family: Any = None
 
+    def attention_passes(self) -> int:
+        """How many passes of the model gave `attention`: one for each image, see `Scores.cost`."""
+        measured = self.objects["object_id"].isin(self.attention["object_id"])
+        return self.objects.loc[measured, "sample_id"].nunique()
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -36,7 +41,9 @@ class Scores:
     standard_error: of the same shape; None where a score has none. n: how many items each number
     is a mean of. null: what the score would be by chance, of the same shape. items: (n, *shape),
     the values that `value` is the mean of, and images: (n,), the image of each, by which items are
-    resampled; None where a score is no such mean.
+    resampled; None where a score is no such mean. cost: how many forward passes of the model the
+    score needed in all, where an image with all its descriptions is one pass, and a backward pass
+    counts as two; None if that is not known.
     """
 
     value: np.ndarray
@@ -45,6 +52,7 @@ class Scores:
     null: np.ndarray | None = None
     items: np.ndarray | None = None
     images: np.ndarray | None = None
+    cost: float | None = None
 
 
 def scores_table(name: str, scores: Scores) -> pd.DataFrame:
@@ -64,6 +72,7 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
             "standard_error": column(scores.standard_error),
             "null": column(scores.null),
             "n": scores.n,
+            "cost": np.nan if scores.cost is None else float(scores.cost),
         }
     )
 
