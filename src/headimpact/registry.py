@@ -85,6 +85,15 @@ _OVERLAP = {
     ),
     **_AVERAGE,
 }
+_SINKS = {
+    "heads_share": Option(
+        0.5,
+        "a background token that more than this share of all heads attend to, for each object of "
+        "the image, is a sink; from 0 to 1",
+        low=0,
+        high=1,
+    ),
+}
 
 SCORES = {
     "head_impact": ScoreEntry(
@@ -131,6 +140,19 @@ SCORES = {
         needs=("attention",),
         higher_is_better=False,
         title="attended share",
+    ),
+    "head_impact_without_sinks": ScoreEntry(
+        "scores.sinks:head_impact_without_sinks",
+        _OVERLAP | _SINKS,
+        needs=("attention",),
+        title="Head Impact without sinks",
+    ),
+    "sink_share": ScoreEntry(
+        "scores.sinks:sink_share",
+        _AVERAGE | _SINKS,
+        needs=("attention",),
+        higher_is_better=False,
+        title="share of sinks",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Scores from the attention pass: their columns by hand, and planted heads that they find."""
+"""Scores from the attention pass against plain arithmetic, and planted heads that they find."""
 
 from dataclasses import replace
 
@@ -6,20 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from plain_pass import full_pass
-from tables import ATTENTION, assert_refused
 
 from headimpact import registry
-from headimpact.dataset.masks import encode
 from headimpact.guards import UserError
-from headimpact.models import prompts
 from headimpact.models.family import Tile, TokenGrid
-from headimpact.scores.attention import head_columns, measure_attention
-from headimpact.scores.components import component_entropy
-from headimpact.scores.coverage import coverage
+from headimpact.scores.attention import head_columns
 from headimpact.scores.inputs import ScoreInputs, Scores, scores_table
 from headimpact.scores.iou import random_iou
 from headimpact.scores.recovery import recovery
+from headimpact.scores.sinks import find_sinks
 
 TILES, ROWS, COLUMNS, LAYERS, HEADS = 2, 3, 4, 3, 2
 TOKENS = TILES * ROWS * COLUMNS
@@ -29,6 +24,7 @@ NEW = (
     *("image_mass", "object_mass", "pointing", "spatial_entropy", "attended_share"),
     "weighted_head_impact",
 )
+SINKS = ("sink_share", "head_impact_without_sinks")
 
 
 def make_inputs(attention=None, seed=0):
@@ -60,105 +56,6 @@ def make_inputs(attention=None, seed=0):
 def score_of(name, inputs, **changes):
     entry = registry.SCORES[name]
     return entry.load()(inputs, **registry.options(entry.options, changes))
-
-
-def entropy_by_flood_fill(excess, tiles, rows, columns):
-    """One component after another, token by token."""
-    places = {
-        (t, r, c): excess[(t * rows + r) * columns + c]
-        for t in range(tiles)
-        for r in range(rows)
-        for c in range(columns)
-    }
-    open_places, sums = {p for p, value in places.items() if value > 0}, []
-    if not open_places:
-        return np.log(len(excess))
-    while open_places:
-        border, total = [open_places.pop()], 0.0
-        while border:
-            tile, row, column = border.pop()
-            total += places[tile, row, column]
-            near = {(tile, row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
-            border += near & open_places
-            open_places -= near
-        sums.append(total)
-    shares = np.array(sums) / sum(sums)
-    return -(shares * np.log(shares)).sum()
-
-
-@pytest.mark.parametrize("grid", [(1, 5, 7), (3, 4, 4), (4, 1, 6), (2, 6, 1)])
-def test_spatial_entropy_equals_a_flood_fill_of_each_component(grid):
-    rng = np.random.default_rng(3)
-    attention = rng.random((60, np.prod(grid))) ** rng.choice([0.5, 2, 8], (60, 1))
-    excess = attention - attention.mean(1, keepdims=True)
-    excess[0] = 0
-    expected = [entropy_by_flood_fill(row, *grid) for row in excess]
-    assert component_entropy(excess, grid) == pytest.approx(expected)
-
-
-def test_diagonal_neighbours_are_one_component_and_tiles_are_apart():
-    excess = np.full((4, TILES, ROWS, COLUMNS), -1.0)
-    excess[0, 0, 1, 1] = excess[0, 0, 2, 2] = 0.5  # diagonal
-    excess[1, 0, 2, 1] = excess[1, 1, 0, 1] = 0.5  # last row of a tile, first row of the next
-    excess[2, 0, 0, 3] = excess[2, 0, 1, 0] = 0.5  # end of a row, start of the next
-    excess[3, 0, 0, 0], excess[3, 1, 2, 3] = 3, 1
-    values = component_entropy(excess.reshape(4, -1), (TILES, ROWS, COLUMNS))
-    unequal = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
-    assert values == pytest.approx([0, np.log(2), np.log(2), unequal])
-
-
-def test_columns_of_hand_made_attention():
-    attention = torch.zeros(1, 3, TOKENS)
-    attention[0, 0, [1, 6]] = torch.tensor([0.25, 0.5])  # diagonal neighbours of tile 0
-    attention[0, 1, [3, 11, 12]] = torch.tensor([0.125, 0.25, 0.25])  # three places, a tie
-    attention[0, 2] = 1 / 64  # equal everywhere
-    covered = np.zeros(TOKENS, np.float32)
-    covered[[1, 12]] = 0.5, 0.25
-    columns = head_columns(attention, covered, GRID)
-    assert columns["image_mass"].tolist() == [0.75, 0.625, TOKENS / 64]
-    assert columns["object_mass"].tolist() == [0.125, 0.0625, 0.75 / 64]
-    assert columns["top_token"].tolist() == [6, 11, 0]  # the first of equal ones
-    excess = np.array([0.125, 0.25, 0.25]) - 0.625 / TOKENS
-    shares = excess / excess.sum()
-    expected = [0, -(shares * np.log(shares)).sum(), np.log(TOKENS)]
-    assert columns["spatial_entropy"] == pytest.approx(expected)
-    bits = np.unpackbits(np.frombuffer(b"".join(columns["attended"]), np.uint8)).reshape(3, -1)
-    assert [np.flatnonzero(row).tolist() for row in bits] == [[1, 6], [3, 11, 12], []]
-
-
-def test_columns_equal_those_of_full_eager_passes(model_and_family, photo):
-    model, family = model_and_family
-    size, texts = (108, 72), ["a small red circle", "a dog"]
-    masks = [np.zeros((72, 108), bool) for _ in texts]
-    masks[0][5:50, 10:60] = True
-    masks[1][:, :7] = True
-    samples = pd.DataFrame([{"sample_id": 0, "file_name": "x", "width": 108, "height": 72}])
-    objects = pd.DataFrame({"sample_id": 0, "object_id": [4, 9], "description": texts})
-    objects["mask"] = [encode(mask) for mask in masks]
-    folder = type("Folder", (), {"image": lambda self, name: photo(*size)})()
-    (table,) = measure_attention(model, family, folder, samples, objects, batch=1)
-    grid, expected = family.grid(*size), {"image_mass": [], "object_mass": [], "entropy": []}
-    tile, tops = grid.tiles[0], []
-    for mask, text in zip(masks, texts, strict=True):
-        sequence = prompts.description(family, grid, text)
-        _, attention = full_pass(model, family, photo(*size), sequence)
-        covered = coverage(mask, grid.rectangles)
-        for row in attention.flatten(0, 1).double().numpy():
-            excess = row - row.mean()
-            expected["image_mass"].append(row.sum())
-            expected["object_mass"].append((row * covered).sum())
-            shape = len(grid.tiles), tile.rows, tile.columns
-            expected["entropy"].append(entropy_by_flood_fill(excess, *shape))
-            tops.append(row)
-    assert table["object_id"].tolist() == np.repeat([4, 9], len(tops) // 2).tolist()
-    assert table["image_mass"] == pytest.approx(expected["image_mass"], abs=1e-5)
-    assert table["object_mass"] == pytest.approx(expected["object_mass"], abs=1e-5)
-    # a token that lies at the mean may join or part two components
-    close = np.isclose(table["spatial_entropy"], expected["entropy"], atol=1e-3)
-    assert close.mean() > 0.95
-    # the token with most attention, up to rounding
-    chosen = [row[token] for row, token in zip(tops, table["top_token"], strict=True)]
-    assert chosen == pytest.approx([row.max() for row in tops], abs=1e-6)
 
 
 def test_masses_entropy_and_shares_are_means_over_all_objects():
@@ -225,6 +122,51 @@ def test_weighted_head_impact_is_iou_times_mass():
     assert (scores.items == impact.items).all() and (scores.null == impact.null).all()
 
 
+def test_sinks_are_background_that_most_heads_attend_to_for_every_object():
+    _, attention, covered = make_inputs()
+    attention = np.full_like(attention, 0.001)
+    place = iter(np.flatnonzero(~(covered[:2] > 0).any(0)))  # image 7 has objects 0 and 1
+    sink, half, first, other = (next(place) for _ in range(4))
+    attention[:2, :, :, sink] = 0.2
+    attention[:2, 0, 0, sink] = 0.001  # five heads of six
+    attention[:2, :2, 0, half] = attention[:2, 0, 1, half] = 0.2  # three heads of six
+    attention[0, :, :, first] = 0.2  # for one of the two objects
+    attention[:2, :, :, 0] = 0.2  # on the objects
+    attention[2:, :, :, other] = 0.2  # images 8 and 9 have one object each
+    inputs, *_ = make_inputs(attention)
+    sinks = find_sinks(inputs, 0.5)
+    assert {x: np.flatnonzero(mask).tolist() for x, mask in sinks.items()} == {0: [sink], 1: [sink]}
+    assert np.flatnonzero(find_sinks(inputs, 0.4)[0]).tolist() == sorted([sink, half])
+    shares = score_of("sink_share", inputs)
+    # head 0 of layer 0 attends to tokens half, first and 0, or to half and 0
+    assert shares.items[:, 0, 0].tolist() == [0, 0]
+    assert shares.items[:, 2, 1] == pytest.approx([1 / 3, 1 / 2])
+    impact, remaining = score_of("head_impact_without_sinks", inputs), np.arange(TOKENS) != sink
+    assert impact.n == 2
+    for x, layer, head in np.ndindex(2, LAYERS, HEADS):
+        bits = attention[x, layer, head] > attention[x, layer, head].mean()
+        mask = covered[x] >= 0.5
+        expected = (bits & mask).sum() / ((bits | mask) & remaining).sum()
+        assert impact.items[x, layer, head] == pytest.approx(expected)
+    sizes = [(a > a.mean(-1, keepdims=True))[..., remaining].sum(-1) for a in attention[:2]]
+    chance = [
+        random_iou(n, (c >= 0.5).sum(), TOKENS - 1) for n, c in zip(sizes, covered, strict=False)
+    ]
+    assert impact.null == pytest.approx(np.mean(chance, axis=0))
+
+
+def test_without_sinks_head_impact_is_that_of_images_with_several_objects():
+    inputs, *_ = make_inputs()
+    assert not any(mask.any() for mask in find_sinks(inputs, 1).values())
+    scores = score_of("head_impact_without_sinks", inputs, heads_share=1)
+    impact = score_of("head_impact", inputs)
+    assert (scores.items == impact.items[:2]).all() and scores.images.tolist() == [7, 7]
+    inputs.objects["sample_id"] = range(5)
+    for name in SINKS:
+        with pytest.raises(UserError, match=r"no image has two objects.*objects_per_image"):
+            score_of(name, inputs)
+
+
 @pytest.mark.parametrize("name", NEW)
 def test_a_planted_head_is_found(name):
     """It gives the object nearly all of its attention, the others scatter a tenth of it."""
@@ -244,7 +186,7 @@ def test_a_planted_head_is_found(name):
     assert row.found == row.area == 1
 
 
-@pytest.mark.parametrize("name", ["head_impact", "specific_head_impact", *NEW])
+@pytest.mark.parametrize("name", ["head_impact", "specific_head_impact", *NEW, *SINKS])
 def test_the_cost_is_a_pass_for_each_image_with_attention(name):
     inputs, *_ = make_inputs()
     inputs.objects["description"] = list("abcde")
@@ -255,7 +197,7 @@ def test_the_cost_is_a_pass_for_each_image_with_attention(name):
     assert table["cost"].isna().all()
 
 
-def test_tables_that_do_not_fit_are_refused(tmp_path):
+def test_tables_that_do_not_fit_are_refused():
     inputs, *_ = make_inputs()
     beyond = inputs.attention.assign(top_token=TOKENS)
     with pytest.raises(UserError, match=r"top_token of object 0 is none of its image's 24 tokens;"):
@@ -266,8 +208,3 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
         score_of("image_mass", replace(inputs, tokens=inputs.tokens.iloc[1:]))
     with pytest.raises(UserError, match="lower mask_share"):
         score_of("pointing", inputs, mask_share=1)
-    old = pd.DataFrame([ATTENTION])
-    for column in ("image_mass", "object_mass", "top_token", "spatial_entropy"):
-        old.drop(columns=column).to_parquet(tmp_path / "old.parquet")
-        message = f"column {column} is missing in this table of attention; add it"
-        assert_refused(tmp_path / "old.parquet", "attention", message)
