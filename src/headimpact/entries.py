@@ -80,10 +80,11 @@ class AnnotatorEntry(Entry):
 class ScoreEntry(Entry):
     """A function (scores.inputs.ScoreInputs, **options) -> scores.inputs.Scores.
 
-    needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job).
-    per: "head" or "layer". higher_is_better: whether `top` takes the highest values. title: its
-    name in figures. nulls: a function (ScoreInputs, **options) -> {name: scores.nulls.Null}, for
-    a score that needs "attention".
+    needs: "attention" (where each head looks), "model" (the model itself, the images, and a GPU for
+    its job), "weights" (the model on the CPU, without images). per: "head" or "layer".
+    higher_is_better: whether `top` takes the highest values. title: its name in figures. nulls: a
+    function (ScoreInputs, **options) -> {name: scores.nulls.Null}, for a score that needs
+    "attention".
     """
 
     per: str = "head"

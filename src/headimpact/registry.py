@@ -154,6 +154,39 @@ SCORES = {
         higher_is_better=False,
         title="share of sinks",
     ),
+    "gradient_norm": ScoreEntry(
+        "scores.gradient_norm:gradient_norm", needs=("model",), title="gradient norm"
+    ),
+    "layer_gradient_norm": ScoreEntry(
+        "scores.layer_gradient_norm:layer_gradient_norm",
+        {
+            "relative": Option(
+                True, "whether the norm is divided by that of the layer's weights", (bool,)
+            )
+        },
+        needs=("model",),
+        per="layer",
+        title="relative gradient norm",
+    ),
+    "fisher": ScoreEntry(
+        "scores.fisher:fisher", needs=("model",), per="layer", title="Fisher information"
+    ),
+    "head_fisher": ScoreEntry(
+        "scores.fisher:head_fisher", needs=("model",), title="Fisher information of heads"
+    ),
+    "signal_to_noise": ScoreEntry(
+        "scores.signal_to_noise:signal_to_noise",
+        needs=("weights",),
+        per="layer",
+        title="signal-to-noise ratio",
+    ),
+    "cka": ScoreEntry(
+        "scores.cka:cka",
+        {"images": Option(128, "how many images at most, a whole number from 3", (int,), low=3)},
+        needs=("model",),
+        per="layer",
+        title="1 - CKA",
+    ),
 }
 
 LAYER_CHOICES = {

@@ -199,8 +199,9 @@ def null_entry(plan, wildcards):
 
 
 def score_family(plan, wildcards):
-    """The family of the model, for a score that runs it."""
-    return model_family(plan, wildcards) if plan.score_runs_model(wildcards.score) else []
+    """The family of the model, for a score that opens it."""
+    opened = plan.score_checkpoint(wildcards.model, wildcards.score)
+    return model_family(plan, wildcards) if opened else []
 
 
 def layer_choice_entry(plan, wildcards):

@@ -15,7 +15,8 @@ class ScoreInputs:
     tokens, attention: tables of those kinds, for a score that needs "attention".
     shifted, untrained: for nulls; a table of kind "shifted_tokens", and the "attention" of a model
     with random weights.
-    images (a CocoFolder), model and family: for a score that needs "model".
+    images (a CocoFolder), model and family: for a score that needs "model". One that needs
+    "weights" gets model and family.
     """
 
     samples: pd.DataFrame
