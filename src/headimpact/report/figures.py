@@ -206,8 +206,11 @@ def _label_places(ax: Axes, axis: str) -> None:
 def score_figure(scores: ScoresOfModels, name: str) -> Figure:
     """A score of every attention head as a heat map, and its mean by layer with its error.
 
-    name: the name of the score. What the score would be by chance is a line, where it is known.
+    name: the name of the score. What the score would be by chance is a line, where it is known. A
+    score of layers has no heat map.
     """
+    if all(table["head"].isna().all() for table in scores.values()):
+        return _layer_score_figure(scores, name)
     figure = Figure(figsize=(max(5, 0.8 + 3.2 * len(scores)), 7), layout="constrained")
     upper, lower = figure.subplots(
         2, len(scores), squeeze=False, height_ratios=(4, 3), sharey="row"
@@ -229,5 +232,24 @@ def score_figure(scores: ScoresOfModels, name: str) -> Figure:
     lower[0].set_ylabel(f"mean {name}")
     figure.colorbar(heat_map, ax=list(upper), label=name, shrink=0.9)
     handles, labels = lower[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _layer_score_figure(scores: ScoresOfModels, name: str) -> Figure:
+    """A score of every layer, with its standard error where it has one."""
+    figure = Figure(figsize=(max(5, 0.8 + 3.2 * len(scores)), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
+    for ax, (title, table) in zip(axes, scores.items(), strict=True):
+        table = table.sort_values("layer")
+        layers, values, errors = table["layer"], table["value"], table["standard_error"]
+        ax.plot(layers, values, "o-", color=BLUE, markersize=3, label=name)
+        if errors.notna().all():
+            area = {"color": BLUE, "alpha": 0.3, "linewidth": 0, "label": "standard error"}
+            ax.fill_between(layers, values - errors, values + errors, **area)
+        ax.set_title(title)
+        _label_places(ax, "layer")
+    axes[0].set_ylabel(name)
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
