@@ -338,6 +338,20 @@ def test_a_matched_setup_wants_a_setup_with_some_fixed_layers(target):
         assert plan.target_layers("own", "top-2") == []
 
 
+def test_a_score_of_the_weights_gets_the_model_on_the_cpu_and_no_images():
+    config = copy.deepcopy(BASE)
+    scores = {"head_impact": {}, "signal_to_noise": {}, "cka": {}}
+    config["studies"]["s"] |= {"scores": scores, "device": "cuda"}
+    plan = Plan(parse_config(config), "s")
+    record = plan.fetched_model("own")
+    assert record and plan.score_inputs("own", "signal_to_noise") == {"checkpoint": record}
+    assert plan.score_checkpoint("own", "signal_to_noise")["device"] == "cpu"
+    assert not plan.score_runs_model("signal_to_noise")
+    assert plan.score_inputs("own", "cka") == {**plan.image_files(), "checkpoint": record}
+    assert plan.score_checkpoint("own", "cka")["device"] == "cuda" and plan.score_runs_model("cka")
+    assert plan.score_checkpoint("own", "head_impact") is None
+
+
 def test_missing_options_get_their_defaults():
     entry = study(scores={"strict": {"kind": "head_impact", "mask_share": 0.9}})
     options = {"mask_share": 0.9, "rings": 0, "average_over": "objects"}
@@ -357,6 +371,7 @@ def test_missing_options_get_their_defaults():
         ("methods.lora.", "dropout", {"methods": {"lora": {"dropout": float("nan")}}}),
         ("scores.strict.", "kind", {"scores": {"strict": {}}}),
         ("scores.hi.", "mask_share", {"scores": {"hi": {"kind": "head_impact", "mask_share": 2}}}),
+        ("scores.cka.", "images", {"scores": {"head_impact": {}, "cka": {"images": 2}}}),
         ("", "scores", {"scores": {}}),
         ("", "models", {"models": {}}),
         ("setups.a.", "layers", {"setups": {"a": {"layers": "best"}}}),
