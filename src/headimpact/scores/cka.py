@@ -9,6 +9,7 @@ import torch
 from headimpact.guards import UserError
 from headimpact.scores.gradients import description_items
 from headimpact.scores.inputs import ScoreInputs, Scores
+from headimpact.statistics import in_second_half
 from headimpact.training.batches import Collator
 from headimpact.training.frozen import decoder_layers
 from headimpact.training.losses import finite_losses
@@ -34,8 +35,15 @@ def cka(inputs: ScoreInputs, images: int) -> Scores:
             f"raise sampling.images or lower annotator.min_confidence"
         )
     states = _last_states(inputs, samples, objects)
-    values = [1 - linear_cka(before, after) for before, after in pairwise(states)]
-    return Scores(np.array(values), n=len(samples), cost=len(samples))
+    second = in_second_half(samples["sample_id"])
+    parts = [_changes(states[:, part]) for part in (slice(None), ~second, second)]
+    halves = np.stack(parts[1:]) if second.sum() > 2 else None
+    return Scores(parts[0], n=len(samples), halves=halves, cost=len(samples))
+
+
+def _changes(states):
+    """1 - CKA of each layer, float64 (layers,)."""
+    return np.array([1 - linear_cka(before, after) for before, after in pairwise(states)])
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:

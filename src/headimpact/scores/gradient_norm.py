@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headimpact.scores.gradients import mean_gradients, square_rows, sum_by_head
+from headimpact.scores.gradients import Projections, mean_gradients, square_rows, sum_by_head
 from headimpact.scores.inputs import ScoreInputs, Scores
 
 
@@ -18,7 +18,15 @@ def gradient_norm(inputs: ScoreInputs) -> Scores:
     it is no mean over items. Raises UserError if the split has no key object.
     """
     mean = mean_gradients(inputs)
-    squares = [sum_by_head(square_rows(layer), inputs.family.heads) for layer in mean.gradients]
-    return Scores(
-        np.array([heads.sqrt().tolist() for heads in squares]), n=mean.items, cost=mean.cost
-    )
+    norms = [
+        _norms_of_heads(gradients, inputs.family.heads)
+        for gradients in (mean.gradients, *(mean.halves or ()))
+    ]
+    halves = np.stack(norms[1:]) if mean.halves else None
+    return Scores(norms[0], n=mean.items, halves=halves, cost=mean.cost)
+
+
+def _norms_of_heads(gradients: Projections, heads: int) -> np.ndarray:
+    """The norm of the rows of each head, float64 (layers, heads)."""
+    squares = [sum_by_head(square_rows(layer), heads) for layer in gradients]
+    return np.array([of_heads.sqrt().tolist() for of_heads in squares])

@@ -14,6 +14,7 @@ from headimpact.guards import AdaptiveBatch, NotFiniteError, UserError
 from headimpact.models.family import Family
 from headimpact.models.features import compute
 from headimpact.scores.inputs import ScoreInputs
+from headimpact.statistics import in_second_half
 from headimpact.training.batches import Collator, Item, make_items
 from headimpact.training.frozen import decoder_layers
 from headimpact.training.losses import finite_losses
@@ -29,11 +30,13 @@ Projections = list[dict[str, torch.Tensor]]  # {name: a tensor for its weight} o
 class MeanGradients:
     """The gradients of the mean loss of the descriptions' tokens.
 
-    gradients: float32, each of the shape of its weight, (rows, hidden). items: how many
+    gradients: float32, each of the shape of its weight, (rows, hidden). halves: the same of either
+    half of the images, see `statistics.in_second_half`; None if there is one image. items: how many
     descriptions the loss is a mean over.
     """
 
     gradients: Projections
+    halves: tuple[Projections, Projections] | None
     items: int
 
     @property
@@ -56,26 +59,32 @@ def mean_gradients(inputs: ScoreInputs) -> MeanGradients:
     As in a batch of fine-tuning, the loss is a mean over all tokens of the descriptions. Raises
     UserError and NotFiniteError as `loss_gradients` does.
     """
-    total, items, tokens = None, 0, 0
+    images = inputs.samples.loc[inputs.samples["sample_id"].isin(inputs.objects["sample_id"])]
+    ids = images["sample_id"].to_numpy()
+    half_of = dict(zip(ids, in_second_half(ids).astype(int), strict=True))
+    sums, tokens, items = {}, {}, 0
     for batch, gradients in loss_gradients(inputs):
-        # sums over many images would lose what is small in bfloat16
-        if total is None:
-            total = [
-                {
-                    name: torch.zeros_like(gradient, dtype=torch.float32)
-                    for name, gradient in layer.items()
-                }
-                for layer in gradients
-            ]
-        for sums, layer in zip(total, gradients, strict=True):
-            for name, gradient in layer.items():
-                sums[name] += gradient
+        half = half_of[batch[0].sample_id]
+        sums[half] = _add(sums.get(half), gradients)
+        tokens[half] = tokens.get(half, 0) + sum(len(i) - i.sequence.start for i in batch)
         items += len(batch)
-        tokens += sum(len(item) - item.sequence.start for item in batch)
-    for sums in total:
-        for gradient in sums.values():
-            gradient /= tokens
-    return MeanGradients(total, items)
+    total = _divide(_add(sums[0], sums[1]) if 1 in sums else sums[0], sum(tokens.values()))
+    halves = tuple(_divide(sums[h], tokens[h]) for h in (0, 1)) if 1 in sums else None
+    return MeanGradients(total, halves, items)
+
+
+def _add(total: Projections | None, gradients: Projections) -> Projections:
+    """The sum in float32: sums over many images would lose what is small in bfloat16."""
+    if total is None:
+        return [{name: g.float().clone() for name, g in layer.items()} for layer in gradients]
+    return [
+        {name: sums[name] + gradient for name, gradient in layer.items()}
+        for sums, layer in zip(total, gradients, strict=True)
+    ]
+
+
+def _divide(sums: Projections, count: int) -> Projections:
+    return [{name: tensor / count for name, tensor in layer.items()} for layer in sums]
 
 
 def loss_gradients(

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from headimpact.statistics import in_second_half
+
 
 @dataclass
 class ScoreInputs:
@@ -42,7 +44,9 @@ class Scores:
     standard_error: of the same shape; None where a score has none. n: how many items each number
     is a mean of. null: what the score would be by chance, of the same shape. items: (n, *shape),
     the values that `value` is the mean of, and images: (n,), the image of each, by which items are
-    resampled; None where a score is no such mean. cost: how many forward passes of the model the
+    resampled; None where a score is no such mean. halves: (2, *shape), the score of either half of
+    the images, see `statistics.in_second_half`; for a score with items they follow from these.
+    cost: how many forward passes of the model the
     score needed in all, where an image with all its descriptions is one pass, and a backward pass
     counts as two; None if that is not known.
     """
@@ -53,13 +57,24 @@ class Scores:
     null: np.ndarray | None = None
     items: np.ndarray | None = None
     images: np.ndarray | None = None
+    halves: np.ndarray | None = None
     cost: float | None = None
+
+    def score_halves(self) -> np.ndarray:
+        """The score of either half of the images, (2, *shape); nan where that is not known."""
+        if self.halves is not None:
+            return self.halves
+        if self.items is None or len(np.unique(self.images)) < 2:
+            return np.full((2, *self.value.shape), np.nan)
+        second = in_second_half(self.images)
+        return np.stack([self.items[~second].mean(0), self.items[second].mean(0)])
 
 
 def scores_table(name: str, scores: Scores) -> pd.DataFrame:
     """A table of kind "scores"; the head of a layer's score is null."""
     places = np.indices(scores.value.shape).reshape(scores.value.ndim, -1)
     per_head = scores.value.ndim == 2
+    first, second = scores.score_halves()
 
     def column(values: np.ndarray | None) -> np.ndarray:
         return np.full(scores.value.size, np.nan) if values is None else values.ravel()
@@ -72,6 +87,8 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
             "value": scores.value.ravel(),
             "standard_error": column(scores.standard_error),
             "null": column(scores.null),
+            "first_half": column(first),
+            "second_half": column(second),
             "n": scores.n,
             "cost": np.nan if scores.cost is None else float(scores.cost),
         }

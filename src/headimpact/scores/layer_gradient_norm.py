@@ -25,10 +25,9 @@ def layer_gradient_norm(inputs: ScoreInputs, relative: bool) -> Scores:
     Raises UserError if the split impact has no key object.
     """
     mean = mean_gradients(inputs)
-    norms = _norms(mean.gradients)
-    if relative:
-        norms = norms / _norms(projection_weights(inputs.model, inputs.family))
-    return Scores(norms, n=mean.items, cost=mean.cost)
+    scale = _norms(projection_weights(inputs.model, inputs.family)) if relative else 1
+    halves = np.stack([_norms(half) / scale for half in mean.halves]) if mean.halves else None
+    return Scores(_norms(mean.gradients) / scale, n=mean.items, halves=halves, cost=mean.cost)
 
 
 @torch.no_grad()
