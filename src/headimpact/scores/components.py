@@ -1,6 +1,7 @@
 """Spatial entropy: over how many separate places on the token grid a head's attention is spread."""
 
 import numpy as np
+from scipy.ndimage import label
 
 # Tokens are neighbours within a plane, diagonally too; planes are tiles of one head, and apart.
 _NEIGHBOURS = np.zeros((3, 3, 3), bool)
@@ -20,8 +21,6 @@ def component_entropy(excess: np.ndarray, grid: tuple[int, int, int]) -> np.ndar
     Source: Kang et al., Your Large Vision-Language Model Only Needs A Few Attention Heads For
     Visual Grounding, CVPR 2025.
     """
-    from scipy.ndimage import label  # The import takes long, and few callers need it.
-
     heads, tokens = excess.shape
     planes = (excess > 0).reshape(-1, *grid[1:])
     labels, count = label(planes, _NEIGHBOURS)
