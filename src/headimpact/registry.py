@@ -86,7 +86,8 @@ class AnnotatorEntry(Entry):
 class ScoreEntry(Entry):
     """A function (scores.inputs.ScoreInputs, **options) -> scores.inputs.Scores.
 
-    needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job).
+    needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job),
+    and "DESIGN_interventions" for each of DESIGNS (what the model says without some image reads).
     per: "head" or "layer". higher_is_better: whether `top` takes the highest values. title: its
     name in figures. nulls: a function (ScoreInputs, **options) -> {name: scores.nulls.Null}, for
     a score that needs "attention".
@@ -186,6 +187,25 @@ _OVERLAP = {
     ),
 }
 
+# Which heads lose their image reads: each one alone; random sets of them, to which coefficients
+# are fitted; and random sets in other images, on which these are checked.
+DESIGNS = ("single", "random", "fresh")
+# What an intervention changes, and the outcome of the key `interventions` that has it.
+EFFECTS = {"log_probability": "description", "kl": "description", "margin": "question"}
+
+
+def _effect(default: str) -> dict[str, Option]:
+    return {
+        "outcome": Option(
+            default,
+            "what changes with the head's image reads: the description's log_probability, the kl "
+            "divergence of its predictions, or the margin of the right option over the best wrong "
+            "one",
+            choices=tuple(EFFECTS),
+        )
+    }
+
+
 SCORES = {
     "head_impact": ScoreEntry(
         "scores.head_impact:head_impact",
@@ -199,6 +219,18 @@ SCORES = {
         _OVERLAP,
         needs=("attention",),
         title="specific Head Impact",
+    ),
+    "ablation": ScoreEntry(
+        "scores.ablation:ablation",
+        _effect("kl"),
+        needs=("single_interventions",),
+        title="Ablation",
+    ),
+    "attribution": ScoreEntry(
+        "scores.attribution:attribution",
+        _effect("log_probability"),
+        needs=("random_interventions",),
+        title="Attribution",
     ),
 }
 
