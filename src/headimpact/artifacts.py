@@ -114,8 +114,30 @@ TABLES = {
         "n": "int64",
         "cost": "float64?",
     },
-    # A row is a test object with the four descriptions to choose from. answer is the label of the
-    # right one: A, B, C or D.
+    # A row is an item, an object of the split impact, of whose image chosen heads read nothing.
+    # design is one of registry.DESIGNS, or "none" for the row without an intervention that each
+    # item has. ablated has one bit a head, in the order of numpy.packbits over layers x heads.
+    # log_probability is the sum over the tokens of the description, in nats, and `tokens` their
+    # number; kl is the divergence of the predictions of these tokens from those without an
+    # intervention, in nats, as a mean over the tokens. log_A to log_D: as in "answers"; answer
+    # is the right label. What was not asked for is null. passes is the row's cost, in passes of
+    # the item's plain sequences.
+    "interventions": {
+        "object_id": "int64",
+        "design": "string",
+        "variant": "string",
+        "layers": "int16",
+        "heads": "int16",
+        "ablated": "binary",
+        "log_probability": "float64?",
+        "tokens": "int64?",
+        "kl": "float64?",
+        **{f"log_{label}": "float64?" for label in LABELS},
+        "answer": "string?",
+        "passes": "float64",
+    },
+    # A row is an object of the split test, or of impact, with the four descriptions to choose from.
+    # answer is the label of the right one: A, B, C or D.
     "questions": {
         "object_id": "int64",
         **{f"option_{label}": "string" for label in LABELS},

@@ -95,6 +95,25 @@ _SINKS = {
     ),
 }
 
+# Which heads lose their image reads: each one alone; random sets of them, to which coefficients
+# are fitted; and random sets in other images, on which these are checked.
+DESIGNS = ("single", "random", "fresh")
+# What an intervention changes, and the outcome of the key `interventions` that has it.
+EFFECTS = {"log_probability": "description", "kl": "description", "margin": "question"}
+
+
+def _effect(default: str) -> dict[str, Option]:
+    return {
+        "outcome": Option(
+            default,
+            "what changes with the head's image reads: the description's log_probability, the kl "
+            "divergence of its predictions, or the margin of the right option over the best wrong "
+            "one",
+            choices=tuple(EFFECTS),
+        )
+    }
+
+
 SCORES = {
     "head_impact": ScoreEntry(
         "scores.head_impact:head_impact",
@@ -186,6 +205,18 @@ SCORES = {
         needs=("model",),
         per="layer",
         title="1 - CKA",
+    ),
+    "ablation": ScoreEntry(
+        "scores.ablation:ablation",
+        _effect("kl"),
+        needs=("single_interventions",),
+        title="Ablation",
+    ),
+    "attribution": ScoreEntry(
+        "scores.attribution:attribution",
+        _effect("log_probability"),
+        needs=("random_interventions",),
+        title="Attribution",
     ),
 }
 

@@ -31,6 +31,7 @@ wildcard_constraints:
     study=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     model=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     score=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    design="|".join(registry.DESIGNS),
     setup=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     variant=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     annotator=r"\w+",

@@ -7,8 +7,9 @@ from headimpact.scores.inputs import scores_table
 with job(snakemake) as job:
     settings, inputs, identity = job.params.score, open_score_inputs(job), None
     entry = registry.SCORES[settings["kind"]]
-    if "attention" in entry.needs:
-        identity = artifacts.provenance(job.input.attention[0]).get("checkpoint")
+    of_model = job.input.get("attention") or job.input.get("interventions")
+    if of_model:
+        identity = artifacts.provenance(of_model[0]).get("checkpoint")
     if "model" in entry.needs:
         from open_images import open_images
 

@@ -17,6 +17,7 @@ class ScoreInputs:
     tokens, attention: tables of those kinds, for a score that needs "attention".
     shifted, untrained: for nulls; a table of kind "shifted_tokens", and the "attention" of a model
     with random weights.
+    interventions: a table of that kind, of the designs that the score needs.
     images (a CocoFolder), model and family: for a score that needs "model". One that needs
     "weights" gets model and family.
     """
@@ -27,6 +28,7 @@ class ScoreInputs:
     attention: pd.DataFrame | None = None
     shifted: pd.DataFrame | None = None
     untrained: pd.DataFrame | None = None
+    interventions: pd.DataFrame | None = None
     images: Any = None
     model: Any = None
     family: Any = None

@@ -7,10 +7,10 @@ from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study.base import Component
 from headimpact.study.image_plan import Files
-from headimpact.study.model_plan import ModelPlan
+from headimpact.study.intervention_plan import InterventionPlan
 
 
-class ScorePlan(ModelPlan):
+class ScorePlan(InterventionPlan):
     """The part of a study's plan that is about its scores, see `study.plan`."""
 
     def score(self, score: str) -> Component:
@@ -43,6 +43,9 @@ class ScorePlan(ModelPlan):
             files |= self.image_files()
         if "model" in needs or "weights" in needs:
             files["checkpoint"] = self.fetched_model(model)
+        designs = [name for name in registry.DESIGNS if f"{name}_interventions" in needs]
+        if designs:
+            files["interventions"] = self.interventions_of([model], designs)
         return files
 
     def attention_of(

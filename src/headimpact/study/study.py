@@ -51,6 +51,7 @@ class Study(Keys):
         validate_default=True,
     )
     nulls: keys.Nulls = keys.Nulls()
+    interventions: keys.Interventions = keys.Interventions()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         keys.DEFAULT_SETUPS,
@@ -229,6 +230,8 @@ class Study(Keys):
                 f"scores.{self.first_score}: has a number a layer; Table 2 and figures 4 and 5 "
                 f"show the first score and want a number a head, list another one first"
             )
+        for name, score in self.scores.items():
+            self._check_outcome(name, score)
         for name, setup in self.setups.items():
             self._check_setup(name, setup)
         if "default" in self.variants:
@@ -253,6 +256,15 @@ class Study(Keys):
                     f"annotator.name: {bound[0]} has masks of COCO's own images, none of those of "
                     f"a CSV; choose florence2_sam2"
                 )
+
+    def _check_outcome(self, name: str, score: Component) -> None:
+        """Raise an error if a score comes from an outcome for which no model is asked."""
+        outcome = registry.EFFECTS.get(score.options.get("outcome"))
+        if outcome and outcome not in self.interventions.outcomes:
+            raise error_at(
+                f"scores.{name}.outcome: {score.options['outcome']} comes from the {outcome}; add "
+                f"{outcome} to interventions.outcomes"
+            )
 
     def _check_setup(self, name: str, setup: keys.Setup) -> None:
         where = f"setups.{name}"
