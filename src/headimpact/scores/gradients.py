@@ -1,6 +1,6 @@
 """Gradients of fine-tuning's loss with respect to the q, k and v projections of the decoder.
 
-The items are all key objects of the split impact, those that Head Impact is a mean over.
+The items are all key objects of the split impact, also those that cover no token.
 """
 
 from collections.abc import Iterator
@@ -56,17 +56,13 @@ def mean_gradients(inputs: ScoreInputs) -> MeanGradients:
     As in a batch of fine-tuning, the loss is a mean over all tokens of the descriptions. Raises
     UserError and NotFiniteError as `loss_gradients` does.
     """
-    total, items, tokens = None, 0, 0
+    # sums over many images would lose what is small in bfloat16
+    total = [
+        {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in layer.items()}
+        for layer in projection_weights(inputs.model, inputs.family)
+    ]
+    items, tokens = 0, 0
     for batch, gradients in loss_gradients(inputs):
-        # sums over many images would lose what is small in bfloat16
-        if total is None:
-            total = [
-                {
-                    name: torch.zeros_like(gradient, dtype=torch.float32)
-                    for name, gradient in layer.items()
-                }
-                for layer in gradients
-            ]
         for sums, layer in zip(total, gradients, strict=True):
             for name, gradient in layer.items():
                 sums[name] += gradient
@@ -89,10 +85,8 @@ def loss_gradients(
     """
     model, family = inputs.model, inputs.family
     weights, layers = projection_weights(model, family), decoder_layers(model, family)
-    collate, run_in_batches = (
-        Collator(family),
-        AdaptiveBatch(1 if one_by_one else BATCH, "gradients"),
-    )
+    collate = Collator(family)
+    run_in_batches = AdaptiveBatch(1 if one_by_one else BATCH, "gradients")
     with _require_gradients_of(model, weights):
         for items in description_items(inputs, inputs.samples, inputs.objects, "gradients"):
             for batch in [[item] for item in items] if one_by_one else [items]:
