@@ -1,6 +1,6 @@
 """Gradients of fine-tuning's loss with respect to the q, k and v projections of the decoder.
 
-The items are all key objects of the split impact, those that Head Impact is a mean over.
+The items are all key objects of the split impact, also those that cover no token.
 """
 
 from collections.abc import Iterator
@@ -98,10 +98,8 @@ def loss_gradients(
     """
     model, family = inputs.model, inputs.family
     weights, layers = projection_weights(model, family), decoder_layers(model, family)
-    collate, run_in_batches = (
-        Collator(family),
-        AdaptiveBatch(1 if one_by_one else BATCH, "gradients"),
-    )
+    collate = Collator(family)
+    run_in_batches = AdaptiveBatch(1 if one_by_one else BATCH, "gradients")
     with _require_gradients_of(model, weights):
         for items in description_items(inputs, inputs.samples, inputs.objects, "gradients"):
             for batch in [[item] for item in items] if one_by_one else [items]:
