@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.attention_table import attended_by_object
@@ -66,10 +67,15 @@ def average_objects(
 
     values, nulls: float (layers, heads) for each of `object_ids`.
     """
-    images = inputs.objects.set_index("object_id")["sample_id"].loc[object_ids].to_numpy()
+    images = images_of(object_ids, inputs.objects)
     nulls = None if nulls is None else np.array(nulls)
     scores = average(np.array(values), images, average_over, nulls)
     return replace(scores, cost=inputs.attention_passes())
+
+
+def images_of(object_ids: Sequence[int] | np.ndarray, objects: pd.DataFrame) -> np.ndarray:
+    """The sample of each object, by which errors are clustered."""
+    return objects.set_index("object_id")["sample_id"].loc[object_ids].to_numpy()
 
 
 def average(
