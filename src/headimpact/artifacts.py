@@ -122,6 +122,25 @@ TABLES = {
         "answer": "string?",
         "passes": "float64",
     },
+    # A row is an item, an object of the split impact, once the layers of a window around `layer`
+    # read part of the image no longer: `rows` of the text lose `source`, see knockout_names, which
+    # are image_tokens tokens. The three are null, and image_tokens 0, in the row of no knockout.
+    # outcome is "description", with log_probability and tokens, or "question", with log_A to log_D,
+    # both as in "answers"; answer is the right label. What is of the other outcome is null. passes
+    # is the row's cost, in passes of the plain sequence.
+    "knockouts": {
+        "object_id": "int64",
+        "outcome": "string",
+        "rows": "string?",
+        "source": "string?",
+        "layer": "int16?",
+        "image_tokens": "int32",
+        "log_probability": "float64?",
+        "tokens": "int64?",
+        **{f"log_{label}": "float64?" for label in LABELS},
+        "answer": "string?",
+        "passes": "float64",
+    },
     # A row is an object of the split test, or of impact, with the four descriptions to choose from.
     # answer is the label of the right one: A, B, C or D.
     "questions": {

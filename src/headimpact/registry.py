@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+from headimpact import knockout_names
 from headimpact.guards import UserError
 
 REQUIRED = object()  # the default of an option that has none
@@ -87,7 +88,8 @@ class ScoreEntry(Entry):
     """A function (scores.inputs.ScoreInputs, **options) -> scores.inputs.Scores.
 
     needs: "attention" (where each head looks), "model" (the model itself, and a GPU for its job),
-    and "DESIGN_interventions" for each of DESIGNS (what the model says without some image reads).
+    "DESIGN_interventions" for each of DESIGNS (what the model says without some image reads), and
+    "knockouts" (what it says once a window of layers reads part of the image no longer).
     per: "head" or "layer". higher_is_better: whether `top` takes the highest values. title: its
     name in figures. nulls: a function (ScoreInputs, **options) -> {name: scores.nulls.Null}, for
     a score that needs "attention".
@@ -186,6 +188,17 @@ _OVERLAP = {
         "objects", "what D of equation (2) counts", choices=("objects", "images")
     ),
 }
+_KNOCKOUT = {
+    "outcome": Option(
+        "description", "what the model is asked", choices=tuple(knockout_names.MEASURES)
+    ),
+    "rows": Option(
+        "description", "which tokens of the text lose reads", choices=tuple(knockout_names.ROWS)
+    ),
+    "source": Option(
+        "object_ring", "what they no longer read", choices=tuple(knockout_names.SOURCES)
+    ),
+}
 
 # Which heads lose their image reads: each one alone; random sets of them, to which coefficients
 # are fitted; and random sets in other images, on which these are checked.
@@ -231,6 +244,13 @@ SCORES = {
         _effect("log_probability"),
         needs=("random_interventions",),
         title="Attribution",
+    ),
+    "knockout": ScoreEntry(
+        "scores.knockout:knockout",
+        _KNOCKOUT,
+        needs=("knockouts",),
+        per="layer",
+        title="knockout (nats)",
     ),
 }
 

@@ -7,10 +7,10 @@ from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.study.base import Component
 from headimpact.study.image_plan import Files
-from headimpact.study.intervention_plan import InterventionPlan
+from headimpact.study.knockout_plan import KnockoutPlan
 
 
-class ScorePlan(InterventionPlan):
+class ScorePlan(KnockoutPlan):
     """The part of a study's plan that is about its scores, see `study.plan`."""
 
     def score(self, score: str) -> Component:
@@ -40,6 +40,8 @@ class ScorePlan(InterventionPlan):
         designs = [name for name in registry.DESIGNS if f"{name}_interventions" in needs]
         if designs:
             files["interventions"] = self.interventions_of([model], designs)
+        if "knockouts" in needs:
+            files["knockouts"] = self.knockouts_of([model])
         return files
 
     def attention_of(
