@@ -25,8 +25,7 @@ rule knockouts:
         folder=ask("images_folder"),
         model=ask("checkpoint_to_run"),
         shards=setting("knockout", "shards"),
-        items=setting("knockout", "items"),
-        seed=setting("knockout", "seed"),
+        draw=ask("knockout_draw"),
         settings=ask("knockout_settings"),
         code=code("knockouts", model_family),
     script:

@@ -17,6 +17,10 @@ class KnockoutPlan(InterventionPlan):
             files["questions"] = f"{self.folder}/impact_questions.parquet"
         return files
 
+    def knockout_draw(self) -> dict[str, int]:
+        """How many items are drawn, and the seed of all that is drawn."""
+        return {"count": self.study.knockout.items, "seed": self.study.knockout.seed}
+
     def knockout_settings(self) -> dict[str, Any]:
         """What is taken away, and what the model is asked."""
         decisive = {"width", "rows", "sources", "outcomes", "variant"}
