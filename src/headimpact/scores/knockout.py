@@ -77,7 +77,8 @@ def _description_values(knockouts: pd.DataFrame) -> pd.DataFrame:
 def _question_values(knockouts: pd.DataFrame) -> pd.DataFrame:
     """The right label's log-probability, and its margin over the best wrong label's."""
     rows = knockouts[knockouts["outcome"] == "question"]
-    logs, right = rows[LABEL_COLUMNS].to_numpy(float), np.array(LABELS) == rows[["answer"]]
+    logs = rows[LABEL_COLUMNS].to_numpy(float)
+    right = np.array(LABELS) == rows["answer"].to_numpy(object)[:, None]
     right_log = np.where(right, logs, -np.inf).max(1)
     margin = right_log - np.where(right, -np.inf, logs).max(1)
     rows = rows.assign(answered_rightly=margin > 0)
