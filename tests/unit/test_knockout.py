@@ -143,6 +143,8 @@ def test_figure_8_shows_the_relative_changes_of_the_table(knockouts, tmp_path):
     np.testing.assert_allclose(
         [bounds.min(), bounds.max()], [ring["low"].min(), ring["high"].max()]
     )
+    (asked,) = (line for line in lower[0].lines if line.get_marker() == "o")
+    np.testing.assert_allclose(asked.get_ydata(), shown.loc[shown["rows"] == "last", "change"])
     assert len(lower[1].lines) == 1  # N was asked no question: the zero line alone
     (legend,) = figure.legends
     shown_sources = {text.get_text() for text in legend.get_texts()}

@@ -114,6 +114,11 @@ def test_random_tokens_follow_the_seed_and_the_object_alone():
     assert (both[10]["random"] == alone[10]["random"]).all()
     drawn = {token_sets(TOKENS, OBJECTS, [10], seed)[10]["random"].tobytes() for seed in range(9)}
     assert len(drawn) > 5
+    same = TOKENS.assign(coverage=[TOKENS["coverage"][0]] * 4)
+    drawn = {
+        sets["random"].tobytes() for sets in token_sets(same, OBJECTS, [10, 11, 12], 5).values()
+    }
+    assert len(drawn) == 3
 
 
 SAMPLES = pd.DataFrame({"sample_id": range(20)})
