@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from headimpact import artifacts, registry
+from headimpact import artifacts, score_registry, table_kinds
 from headimpact.evaluation.evaluate import evaluate
 from headimpact.guards import UserError
 from headimpact.models import prompts
@@ -21,7 +21,7 @@ from headimpact.scores.intervention_rows import intervention_rows
 from headimpact.scores.interventions import read_heads
 
 TEXTS = ["A dog", "a cat that smokes", "a cup", "a large blue tree"]
-LABELS = [f"log_{label}" for label in artifacts.LABELS]
+LABELS = [f"log_{label}" for label in table_kinds.LABELS]
 BOTH = ["description", "question"]
 
 
@@ -32,7 +32,7 @@ def study(photo):
         {"sample_id": [0, 1], "width": [72, 108], "height": [108, 72], "file_name": ["a", "b"]}
     )
     items = pd.DataFrame({"object_id": [8, 9], "sample_id": [0, 1], "description": TEXTS[:2]})
-    options = {f"option_{x}": TEXTS[i:] + TEXTS[:i] for i, x in enumerate(artifacts.LABELS)}
+    options = {f"option_{x}": TEXTS[i:] + TEXTS[:i] for i, x in enumerate(table_kinds.LABELS)}
     options = {name: texts[:2] for name, texts in options.items()}
     questions = pd.DataFrame({"object_id": [8, 9], **options, "answer": ["A", "B"]})
 
@@ -96,7 +96,7 @@ def test_a_row_is_what_the_model_says_without_its_heads(model_and_family, study)
     divergence = torch.nn.functional.kl_div(logs, plain, reduction="sum", log_target=True)
     assert row["kl"] == pytest.approx(divergence.item() / len(target), rel=0.02)
     assert row["kl"] > 1e-5
-    options = [questions[f"option_{label}"][1] for label in artifacts.LABELS]
+    options = [questions[f"option_{label}"][1] for label in table_kinds.LABELS]
     for label, sequence in zip(LABELS, prompts.choices(family, image.grid, options), strict=True):
         logs, _ = predict(sequence)
         assert row[label] == pytest.approx(logs[0, sequence.ids[-1]].item(), abs=1e-4)
@@ -153,7 +153,7 @@ def test_a_planted_head_is_found_first_by_ablation_and_attribution(model_and_fam
         with torch.no_grad():
             for each, weight in zip(decoder.layers, before, strict=True):
                 each.self_attn.o_proj.weight.copy_(weight)
-    for outcome in registry.EFFECTS:
+    for outcome in score_registry.EFFECTS:
         for score, rows in ((ablation, single), (attribution, random)):
             inputs = ScoreInputs(samples=None, objects=study[2], interventions=rows)
             size = np.abs(score(inputs, outcome).value)

@@ -55,3 +55,14 @@ def test_a_rule_without_attention_has_the_objects_alone(scripts, job):
     inputs = scripts("open_score_inputs").open_score_inputs(job)
     assert inputs.objects == "objects"
     assert inputs.tokens is None and inputs.attention is None
+
+
+def test_the_knockouts_of_all_shards_are_read(scripts, job, tmp_path):
+    row = {"object_id": 0, "outcome": "description", "image_tokens": 0, "passes": 1.0}
+    empty = dict.fromkeys(set(artifacts.columns("knockouts")) - set(row))
+    paths = [tmp_path / f"{shard}.parquet" for shard in (0, 1)]
+    for number, path in enumerate(paths):
+        artifacts.write(path, "knockouts", [empty | row | {"object_id": number}])
+    job.input = {"knockouts": paths}
+    inputs = scripts("open_score_inputs").open_score_inputs(job)
+    assert inputs.knockouts["object_id"].tolist() == [0, 1]

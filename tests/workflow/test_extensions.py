@@ -15,7 +15,7 @@ from headimpact.miniature.checkpoints import MAKERS
 
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(
-    r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `registry\.py`, table `(\w+)`:\n\n"
+    r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `(\w+)\.py`, table `(\w+)`:\n\n"
     r"```python\n(.*?)```",
     re.S,
 )
@@ -59,11 +59,13 @@ def extended(project, checkpoints, smolvlm):
     made = project(tiny(checkpoints, "qwen2_vl"))
     made.run()
     examples = EXAMPLE.findall(PAGE)
-    examples.append(("src/headimpact/scores/weight_norm.py", WEIGHT_NORM, "SCORES", ENTRY + "\n"))
-    assert [table for _, _, table, _ in examples] == ["SCORES", "METRICS", "FAMILIES", "SCORES"]
-    registry = made.folder / "src/headimpact/registry.py"
-    for path, content, table, line in examples:
+    path = "src/headimpact/scores/weight_norm.py"
+    examples.append((path, WEIGHT_NORM, "score_registry", "SCORES", ENTRY + "\n"))
+    tables = [table for *_, table, _ in examples]
+    assert tables == ["SCORES", "METRICS", "FAMILIES", "SCORES"]
+    for path, content, module, table, line in examples:
         (made.folder / path).write_text(content)
+        registry = made.folder / f"src/headimpact/{module}.py"
         text = registry.read_text()
         assert text.count(f"\n{table} = {{\n") == 1
         registry.write_text(text.replace(f"\n{table} = {{\n", f"\n{table} = {{\n{line}"))

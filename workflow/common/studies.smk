@@ -5,7 +5,7 @@ from inspect import signature
 
 from pydantic import BaseModel
 
-from headimpact import checkpoints, code_version, registry
+from headimpact import checkpoints, code_version, registry, score_registry
 from headimpact.guards import has_gpu
 from headimpact.study.config import parse_config
 from headimpact.study.plan import Plan
@@ -31,7 +31,7 @@ wildcard_constraints:
     study=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     model=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     score=r"[A-Za-z0-9][A-Za-z0-9_-]*",
-    design="|".join(registry.DESIGNS),
+    design="|".join(score_registry.DESIGNS),
     setup=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     variant=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     annotator=r"\w+",

@@ -12,6 +12,7 @@ def open_score_inputs(job, title=None):
     """
     tokens, attention = job.input.get("tokens"), job.input.get("attention")
     interventions = job.input.get("interventions")
+    knockouts = job.input.get("knockouts")
     if title is not None:
         titles = job.params.titles
         number, shards = titles.index(title), len(attention) // len(titles)
@@ -22,4 +23,5 @@ def open_score_inputs(job, title=None):
         tokens=artifacts.read(tokens, "tokens") if tokens else None,
         attention=artifacts.read_all(attention, "attention") if attention else None,
         interventions=artifacts.read_all(interventions, "interventions") if interventions else None,
+        knockouts=artifacts.read_all(knockouts, "knockouts") if knockouts else None,
     )

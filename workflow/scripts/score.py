@@ -7,7 +7,8 @@ from headimpact.scores.inputs import scores_table
 with job(snakemake) as job:
     settings, inputs, identity = job.params.score, open_score_inputs(job), None
     entry = registry.SCORES[settings["kind"]]
-    of_model = job.input.get("attention") or job.input.get("interventions")
+    kinds = ("attention", "interventions", "knockouts")
+    of_model = next((files for kind in kinds if (files := job.input.get(kind))), None)
     if of_model:
         identity = artifacts.provenance(of_model[0]).get("checkpoint")
     if "model" in entry.needs:

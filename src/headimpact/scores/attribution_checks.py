@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from headimpact import registry
+from headimpact import score_registry
 from headimpact.scores.attribution import Regression
 from headimpact.statistics import cluster_sums, highest, resample
 
@@ -28,7 +28,7 @@ def attribution_checks(
     item's plain sequences.
     """
     table = []
-    for effect, outcome in registry.EFFECTS.items():
+    for effect, outcome in score_registry.EFFECTS.items():
         if outcome not in outcomes:
             continue
         rng = np.random.default_rng(seed)

@@ -18,6 +18,7 @@ class ScoreInputs:
     shifted, untrained: for nulls; a table of kind "shifted_tokens", and the "attention" of a model
     with random weights.
     interventions: a table of that kind, of the designs that the score needs.
+    knockouts: a table of that kind, for a score that needs "knockouts".
     images (a CocoFolder), model and family: for a score that needs "model". One that needs
     "weights" gets model and family.
     """
@@ -29,6 +30,7 @@ class ScoreInputs:
     shifted: pd.DataFrame | None = None
     untrained: pd.DataFrame | None = None
     interventions: pd.DataFrame | None = None
+    knockouts: pd.DataFrame | None = None
     images: Any = None
     model: Any = None
     family: Any = None

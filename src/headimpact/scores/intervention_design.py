@@ -7,7 +7,7 @@ nothing of the test split decides which layers are trained.
 import numpy as np
 import pandas as pd
 
-from headimpact import registry
+from headimpact import score_registry
 from headimpact.guards import UserError
 
 
@@ -48,5 +48,5 @@ def ablated_heads(
     """
     if design == "single":
         return np.eye(layers * heads, dtype=bool).reshape(-1, layers, heads)
-    rng = np.random.default_rng([seed, registry.DESIGNS.index(design), object_id])
+    rng = np.random.default_rng([seed, score_registry.DESIGNS.index(design), object_id])
     return rng.random((masks, layers, heads)) >= keep

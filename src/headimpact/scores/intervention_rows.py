@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from headimpact.artifacts import LABELS
 from headimpact.dataset.coco import CocoFolder
 from headimpact.guards import AdaptiveBatch
 from headimpact.models import prompts
@@ -20,6 +19,7 @@ from headimpact.models.interventions import (
     predict_under_interventions,
 )
 from headimpact.scores.attention import pack
+from headimpact.table_kinds import LABELS
 
 LABEL_COLUMNS = [f"log_{label}" for label in LABELS]
 DESCRIPTION_COLUMNS = ["log_probability", "tokens", "kl"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from headimpact.artifacts import LABELS
+from headimpact.table_kinds import LABELS
 
 
 def read_heads(rows: pd.DataFrame) -> np.ndarray:

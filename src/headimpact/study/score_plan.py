@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from headimpact import registry
+from headimpact import registry, score_registry
 from headimpact.guards import UserError
 from headimpact.study.base import Component
 from headimpact.study.image_plan import Files
-from headimpact.study.intervention_plan import InterventionPlan
+from headimpact.study.knockout_plan import KnockoutPlan
 
 
-class ScorePlan(InterventionPlan):
+class ScorePlan(KnockoutPlan):
     """The part of a study's plan that is about its scores, see `study.plan`."""
 
     def score(self, score: str) -> Component:
@@ -43,9 +43,11 @@ class ScorePlan(InterventionPlan):
             files |= self.image_files()
         if "model" in needs or "weights" in needs:
             files["checkpoint"] = self.fetched_model(model)
-        designs = [name for name in registry.DESIGNS if f"{name}_interventions" in needs]
+        designs = [name for name in score_registry.DESIGNS if f"{name}_interventions" in needs]
         if designs:
             files["interventions"] = self.interventions_of([model], designs)
+        if "knockouts" in needs:
+            files["knockouts"] = self.knockouts_of([model])
         return files
 
     def attention_of(

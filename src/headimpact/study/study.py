@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from headimpact import registry
-from headimpact.study import keys
+from headimpact import registry, score_registry
+from headimpact.study import keys, knockout_keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
@@ -52,6 +52,7 @@ class Study(Keys):
     )
     nulls: keys.Nulls = keys.Nulls()
     interventions: keys.Interventions = keys.Interventions()
+    knockout: knockout_keys.Knockout = knockout_keys.Knockout()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         keys.DEFAULT_SETUPS,
@@ -101,10 +102,15 @@ class Study(Keys):
 
     @property
     def figures(self) -> list[int]:
-        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity."""
+        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity.
+
+        8 is that of knockouts, which only a study with their score makes unasked.
+        """
         kinds = [metric.kind for metric in self.metrics.values()]
         has_runs = "original" in self.setups and len(self.setups) > 1
-        return [2, 4, 5] + [6] * (has_runs and "perplexity" in kinds and len(kinds) > 1)
+        has_changes = has_runs and "perplexity" in kinds and len(kinds) > 1
+        has_knockout = "knockout" in [score.kind for score in self.scores.values()]
+        return [2, 4, 5] + [6] * has_changes + [8] * has_knockout
 
     @property
     def first_score(self) -> str:
@@ -232,6 +238,7 @@ class Study(Keys):
             )
         for name, score in self.scores.items():
             self._check_outcome(name, score)
+        knockout_keys.check_scores(self.scores, self.knockout)
         for name, setup in self.setups.items():
             self._check_setup(name, setup)
         if "default" in self.variants:
@@ -259,7 +266,7 @@ class Study(Keys):
 
     def _check_outcome(self, name: str, score: Component) -> None:
         """Raise an error if a score comes from an outcome for which no model is asked."""
-        outcome = registry.EFFECTS.get(score.options.get("outcome"))
+        outcome = score_registry.EFFECTS.get(score.options.get("outcome"))
         if outcome and outcome not in self.interventions.outcomes:
             raise error_at(
                 f"scores.{name}.outcome: {score.options['outcome']} comes from the {outcome}; add "
