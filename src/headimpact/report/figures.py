@@ -17,6 +17,8 @@ from PIL.Image import Image
 from headimpact.scores.coverage import mask_tokens
 
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"  # also for colour-blind readers
+# Eight colours that colour-blind readers can tell apart (Okabe and Ito), grey for their yellow.
+COLOURS = (BLUE, VERMILION, "#009e73", ORANGE, "#cc79a7", "#56b4e9", "black", "#999999")
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
@@ -25,6 +27,14 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
         for path in map(Path, paths):
             metadata = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def distinct_colours(count: int) -> Iterable[str]:
+    """As many colours as are asked for."""
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    scale = matplotlib.colormaps["viridis"](np.linspace(0, 1, count))
+    return map(matplotlib.colors.to_hex, scale)
 
 
 def figure2(

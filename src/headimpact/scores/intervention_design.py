@@ -11,6 +11,19 @@ from headimpact import score_registry
 from headimpact.guards import UserError
 
 
+def shuffle_items(
+    samples: pd.DataFrame, objects: pd.DataFrame, split: str, seed: int
+) -> pd.DataFrame:
+    """An object of each image of a split that has one, in an order that the seed decides.
+
+    samples, objects: tables of those kinds. Returns a table of kind "objects".
+    """
+    in_split = samples.loc[samples["split"] == split, "sample_id"]
+    objects = objects[objects["sample_id"].isin(in_split)]
+    shuffled = objects.iloc[np.random.default_rng(seed).permutation(len(objects))]
+    return shuffled.drop_duplicates("sample_id").reset_index(drop=True)
+
+
 def draw_items(
     samples: pd.DataFrame, objects: pd.DataFrame, first: int, count: int, seed: int
 ) -> pd.DataFrame:
@@ -19,11 +32,7 @@ def draw_items(
     The images are shuffled by the seed, and of each image an object is drawn; the items are number
     `first` to `first + count - 1` of them. Raises UserError if there are fewer.
     """
-    rng = np.random.default_rng(seed)
-    samples = samples[samples["split"] == "impact"]
-    objects = objects[objects["sample_id"].isin(samples["sample_id"])]
-    shuffled = objects.iloc[rng.permutation(len(objects))]
-    items = shuffled.drop_duplicates("sample_id")
+    items = shuffle_items(samples, objects, "impact", seed)
     if len(items) < first + count:
         raise UserError(
             f"interventions: asks for {first + count} images of the split impact, which has "

@@ -8,13 +8,13 @@ from typing import Any
 
 from headimpact import registry
 from headimpact.guards import UserError
+from headimpact.study.faithfulness_plan import FaithfulnessPlan
 from headimpact.study.image_plan import Files
 from headimpact.study.keys import Setup
-from headimpact.study.score_plan import ScorePlan
 from headimpact.study.study import PUBLISHED_COUNT
 
 
-class Plan(ScorePlan):
+class Plan(FaithfulnessPlan):
     """The whole plan of a study: its images, models and scores, and here its setups and runs."""
 
     def setup(self, setup: str) -> Setup:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from headimpact import registry, score_registry
 from headimpact.study import keys, knockout_keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
+from headimpact.study.faithfulness_keys import Faithfulness
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 PUBLISHED_COUNT = 4  # layers of each of them
@@ -53,6 +54,11 @@ class Study(Keys):
     nulls: keys.Nulls = keys.Nulls()
     interventions: keys.Interventions = keys.Interventions()
     knockout: knockout_keys.Knockout = knockout_keys.Knockout()
+    faithfulness: Faithfulness = Field(
+        Faithfulness(),
+        description="curves of how much the first heads by each score carry; only made if you ask "
+        "for figure7 or faithfulness.csv",
+    )
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         keys.DEFAULT_SETUPS,

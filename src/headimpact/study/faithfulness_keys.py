@@ -1,0 +1,55 @@
+"""The key `faithfulness` of a study."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from headimpact.study.base import Keys, Positive, Seed, Several
+
+
+def _check_counts(counts: list[int | float]) -> list[int | float]:
+    for count in counts:
+        if count < 1 if isinstance(count, int) else not 0 < count < 1:
+            raise ValueError(f"{count} is neither a whole number from 1 nor between 0 and 1")
+    return counts
+
+
+def _refuse_repeated(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names something twice; list each once")
+    return names
+
+
+def _list_of(*names: str) -> type:
+    """The type of a list of some of the names."""
+    return Annotated[list[Literal[names]], Field(min_length=1), AfterValidator(_refuse_repeated)]
+
+
+class Faithfulness(Keys):
+    """What a model still says when only the first heads of an order read the image."""
+
+    head_counts: Annotated[
+        list[int | float], Field(min_length=1), AfterValidator(_check_counts)
+    ] = Field(
+        [1, 2, 4, 8, 0.25, 0.375, 0.5, 0.75],
+        description="how many of the first heads keep, or lose, their image reads: whole numbers "
+        "from 1 are heads, numbers between 0 and 1 a share of all heads; 1, and all heads, are "
+        "always measured",
+    )
+    random_orders: Positive = Field(10, description="orders of the heads drawn at random")
+    variants: _list_of("renormalise", "zero", "mean") = Field(
+        ["renormalise", "mean"],
+        description="how reads are taken away, as for `interventions.variant`; a score that was "
+        "fitted to one of them has an advantage there",
+    )
+    outcomes: _list_of("description", "question") = Field(
+        ["description", "question"],
+        description="what the model is asked: the log-probability of the description; the margin "
+        "of the right option over the best wrong one",
+    )
+    items: Positive = Field(
+        100, description="at most this many objects of the split test, one an image"
+    )
+    batch: Positive = Field(64, description="sets of heads at a time, which share a pass")
+    shards: Several = Field(1, description="jobs that share the images")
+    seed: Seed = Field(0, description="of the objects and of the random orders")
