@@ -91,8 +91,8 @@ TABLES = {
     # A row is an item, an object of whose image chosen heads read nothing. design is "curve" for
     # objects of the split test, one of score_registry.DESIGNS for those of the split impact, and
     # "none" for the row without an intervention that each item and variant has. ablated has one bit
-    # a head, in the order of numpy.packbits over layers x heads. log_probability is the sum over the
-    # tokens of the description, in nats, and `tokens` their number; kl is the divergence of the
+    # a head, in the order of numpy.packbits over layers x heads. log_probability is the sum over
+    # the tokens of the description, in nats, `tokens` their number, and kl the divergence of the
     # predictions of these tokens from those without an intervention, in nats, as a mean over the
     # tokens. log_A to log_D: as in "answers"; answer is the right label. What was not asked for is
     # null. passes is the row's cost, in passes of the item's plain sequences.

@@ -54,11 +54,7 @@ class Study(Keys):
     nulls: keys.Nulls = keys.Nulls()
     interventions: keys.Interventions = keys.Interventions()
     knockout: knockout_keys.Knockout = knockout_keys.Knockout()
-    faithfulness: Faithfulness = Field(
-        Faithfulness(),
-        description="curves of how much the first heads by each score carry; only made if you ask "
-        "for figure7 or faithfulness.csv",
-    )
+    faithfulness: Faithfulness = Faithfulness()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         keys.DEFAULT_SETUPS,
