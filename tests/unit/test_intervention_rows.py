@@ -1,5 +1,6 @@
 """Items, their sets of heads, and what a model says once these heads read nothing of the image."""
 
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -72,7 +73,10 @@ def test_rows_without_an_intervention_are_the_models_answers(model_and_family, s
 
 
 def test_a_row_is_what_the_model_says_without_its_heads(model_and_family, study):
-    model, family = model_and_family
+    model, family = deepcopy(model_and_family[0]), model_and_family[1]
+    with torch.no_grad():
+        # eight times as large logits, so that a divergence differs from the reverse one
+        model.get_submodule(family.decoder).norm.weight.add_(7)
     rows = rows_of(model, family, study, "random", variant="mean", masks=3, keep=0.5)
     images, samples, _, questions = study
     row = rows.iloc[6]  # the second set of the second item
@@ -92,14 +96,13 @@ def test_a_row_is_what_the_model_says_without_its_heads(model_and_family, study)
     logs, plain = predict(sequence)
     target = torch.tensor(sequence.ids[sequence.start :])
     total = logs.gather(-1, target[:, None]).sum().item()
-    assert row["log_probability"] == pytest.approx(total, abs=1e-4)
+    assert row["log_probability"] == pytest.approx(total, abs=1e-3)
     divergence = torch.nn.functional.kl_div(logs, plain, reduction="sum", log_target=True)
-    assert row["kl"] == pytest.approx(divergence.item() / len(target), rel=0.02)
-    assert row["kl"] > 1e-5
+    assert row["kl"] == pytest.approx(divergence.item() / len(target), rel=1e-4)
     options = [questions[f"option_{label}"][1] for label in table_kinds.LABELS]
     for label, sequence in zip(LABELS, prompts.choices(family, image.grid, options), strict=True):
         logs, _ = predict(sequence)
-        assert row[label] == pytest.approx(logs[0, sequence.ids[-1]].item(), abs=1e-4)
+        assert row[label] == pytest.approx(logs[0, sequence.ids[-1]].item(), abs=1e-3)
 
 
 def test_the_cost_is_that_of_the_tokens_that_the_decoder_computes(model_and_family, study):

@@ -259,7 +259,8 @@ def test_an_offset_moves_every_seed_of_a_study_and_nothing_else():
     after = {key: seed for key, seed in seeds(moved).items() if seed is not None}
     assert before == {
         **dict.fromkeys(("sampling.seed", "nulls.seed", "layer_seed", "questions.seed"), 0),
-        **{"training.seed": 0, "interventions.seed": 0, "knockout.seed": 0, "dataset.seed": 2511},
+        **{"training.seed": 0, "dataset.seed": 2511},
+        **dict.fromkeys(("interventions.seed", "knockout.seed"), 0),
         **{"setups.full.training.seed": 70, "variants.late.seed": 700},
     }
     assert after == {key: seed + 1000 for key, seed in before.items()}
@@ -273,6 +274,7 @@ def params_with_seeds(plan):
         *(entry.dataset.seed, entry.sampling.seed, entry.questions.seed, entry.nulls.seed),
         plan.untrained_checkpoint("own")["untrained"],
         plan.knockout_draw()["seed"],
+        *(plan.intervention_items("random")["seed"], plan.intervention_heads("random")["seed"]),
         *(plan.layer_choice("own", setup)["seed"] for setup in ("random-2", "matched-2")),
         *(plan.training(*run)["seed"] for run in plan.runs()),
     ]
@@ -285,7 +287,7 @@ def test_every_seed_that_a_job_is_given_follows_the_offset():
         params[offset] = params_with_seeds(Plan(parse_config(config), "s"))
     for offset in (1000, 2000):
         assert params[offset] == [seed + offset for seed in params[0]]
-    trainings = [set(given[8:]) for given in params.values()]
+    trainings = [set(given[10:]) for given in params.values()]
     assert not trainings[0] & trainings[1] and not trainings[1] & trainings[2]
 
 

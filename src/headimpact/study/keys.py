@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
 from headimpact import registry
 from headimpact.study.base import (
@@ -35,7 +35,6 @@ DEFAULT_SETUPS = {
     "full": {"layers": "all"},
 }
 
-Probability = Annotated[float, Field(gt=0, lt=1)]
 Device = Literal["auto", "cpu", "cuda"]
 # numpy and torch take seeds below 2**32, which the largest seed, offset and draw do not reach
 SeedOffset = Annotated[int, Field(ge=0, le=2**30)]
@@ -155,44 +154,6 @@ class Sampling(Keys):
 class Attention(Keys):
     shards: Several = Field(1, description="jobs that share the images of the split impact")
     batch: Positive = Field(16, description="descriptions of one image at a time")
-
-
-Outcome = Literal["description", "question"]
-
-
-class Interventions(Keys):
-    """What a model says once chosen heads read nothing of the image, for scores that need it."""
-
-    variant: Literal["renormalise", "zero", "mean"] = Field(
-        "renormalise",
-        description="how reads are taken away: renormalise hides the image before the softmax, "
-        "zero sets the weights to 0 after it, mean puts the mean value of the image's tokens in "
-        "their place",
-    )
-    outcomes: Annotated[list[Outcome], Field(min_length=1)] = Field(
-        ["description", "question"], description="what the model is asked"
-    )
-    single_items: Positive = Field(
-        50, description="images of the split impact in which one head at a time loses its reads"
-    )
-    items: Positive = Field(50, description="images in which random sets of heads lose theirs")
-    masks: Positive = Field(24, description="such sets an image")
-    keep: Probability = Field(0.25, description="how probably a head is not in such a set")
-    fresh_items: Positive = Field(
-        20, description="further images, on which attribution_checks.csv judges the coefficients"
-    )
-    fresh_masks: Positive = Field(24, description="sets of heads in each of them")
-    fresh_keep: Probability = Field(0.5, description="how probably a head is not in these sets")
-    batch: Positive = Field(96, description="sets of heads at a time, which share a pass")
-    shards: Several = Field(1, description="jobs that share the images")
-    seed: Seed = Field(0, description="of the images, their objects and the sets of heads")
-
-    @field_validator("outcomes")
-    @classmethod
-    def _check_outcomes(cls, outcomes: list[str]) -> list[str]:
-        if len(set(outcomes)) < len(outcomes):
-            raise ValueError("names an outcome twice; list each once")
-        return outcomes
 
 
 class Evaluation(Keys):

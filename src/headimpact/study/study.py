@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from headimpact import registry, score_registry
+from headimpact import registry
 from headimpact.study import keys, knockout_keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
 from headimpact.study.faithfulness_keys import Faithfulness
+from headimpact.study.intervention_keys import Interventions
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 PUBLISHED_COUNT = 4  # layers of each of them
@@ -52,7 +53,7 @@ class Study(Keys):
         validate_default=True,
     )
     nulls: keys.Nulls = keys.Nulls()
-    interventions: keys.Interventions = keys.Interventions()
+    interventions: Interventions = Interventions()
     knockout: knockout_keys.Knockout = knockout_keys.Knockout()
     faithfulness: Faithfulness = Faithfulness()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
@@ -238,8 +239,7 @@ class Study(Keys):
                 f"scores.{self.first_score}: has a number a layer; Table 2 and figures 4 and 5 "
                 f"show the first score and want a number a head, list another one first"
             )
-        for name, score in self.scores.items():
-            self._check_outcome(name, score)
+        self.interventions.check(self.scores)
         knockout_keys.check_scores(self.scores, self.knockout)
         for name, setup in self.setups.items():
             self._check_setup(name, setup)
@@ -265,15 +265,6 @@ class Study(Keys):
                     f"annotator.name: {bound[0]} has masks of COCO's own images, none of those of "
                     f"a CSV; choose florence2_sam2"
                 )
-
-    def _check_outcome(self, name: str, score: Component) -> None:
-        """Raise an error if a score comes from an outcome for which no model is asked."""
-        outcome = score_registry.EFFECTS.get(score.options.get("outcome"))
-        if outcome and outcome not in self.interventions.outcomes:
-            raise error_at(
-                f"scores.{name}.outcome: {score.options['outcome']} comes from the {outcome}; add "
-                f"{outcome} to interventions.outcomes"
-            )
 
     def _check_setup(self, name: str, setup: keys.Setup) -> None:
         where = f"setups.{name}"
