@@ -260,7 +260,7 @@ def test_an_offset_moves_every_seed_of_a_study_and_nothing_else():
     assert before == {
         **dict.fromkeys(("sampling.seed", "nulls.seed", "layer_seed", "questions.seed"), 0),
         **{"training.seed": 0, "dataset.seed": 2511},
-        **dict.fromkeys(("interventions.seed", "knockout.seed"), 0),
+        **dict.fromkeys(("interventions.seed", "knockout.seed", "faithfulness.seed"), 0),
         **{"setups.full.training.seed": 70, "variants.late.seed": 700},
     }
     assert after == {key: seed + 1000 for key, seed in before.items()}

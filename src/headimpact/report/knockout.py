@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from headimpact.knockout_names import ROWS, SOURCES
-from headimpact.report.forgetting import COLOURS
+from headimpact.report.figures import COLOURS
 from headimpact.scores.head_impact import images_of
 from headimpact.scores.knockout import knockout_changes
 from headimpact.statistics import cluster_sums, clustered_error, resample
