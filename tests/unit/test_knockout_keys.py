@@ -5,6 +5,7 @@ import copy
 import pytest
 from test_study import BASE, assert_refused, study
 
+from headimpact.study import documentation
 from headimpact.study.config import parse_config
 from headimpact.study.plan import Plan
 
@@ -86,3 +87,10 @@ def test_shards_and_batch_are_no_part_of_what_decides_results():
     changed = plan(knockout={"shards": 3, "batch": 5})
     assert changed.knockout_settings() == plan().knockout_settings()
     assert plan(knockout={"width": 5}).knockout_settings() != plan().knockout_settings()
+
+
+def test_the_schema_admits_the_outcomes_of_all_scores():
+    (scores,) = documentation.schema()["$defs"]["Study"]["properties"]["scores"][
+        "patternProperties"
+    ].values()
+    assert {"description", "question", "kl"} <= set(scores["properties"]["outcome"]["enum"])
