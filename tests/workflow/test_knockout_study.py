@@ -42,11 +42,11 @@ def test_the_items_are_shared_out_and_a_shard_that_is_missing_is_made_alone(made
     assert first["object_id"].nunique() == 2 and second["object_id"].nunique() == 1
     assert not set(first["object_id"]) & set(second["object_id"])
     (made.folder / "results/tiny/idefics3/knockouts/1.parquet").unlink()
-    planned = made.planned(FIGURE, SCORE)
-    assert planned["knockouts"] == 1 and "questions" not in planned
-    made.run(FIGURE, SCORE)
+    (made.folder / FIGURE).unlink()
+    assert made.planned(FIGURE) == {"knockouts": 1, "figure8": 1}
+    made.run(FIGURE)
     pd.testing.assert_frame_equal(knockouts(made, 1), second)
-    assert made.planned(FIGURE, SCORE) == {}
+    assert made.planned(FIGURE) == {}
 
 
 def test_nothing_of_knockouts_runs_unless_it_is_asked_for(made):
