@@ -80,17 +80,20 @@ def test_halves_depend_on_the_images_alone_and_are_as_large():
 def test_areas_are_those_of_the_first_variant():
     areas = pd.DataFrame(
         [
-            ("M", "description", "renormalise", "other", "faithfulness", 0.9),
-            ("M", "description", "mean", "other", "faithfulness", 0.1),
-            ("M", "question", "renormalise", "other", "completeness", 0.3),
-            ("N", "description", "renormalise", "other", "completeness", 0.5),
+            ("M", "log_probability", "renormalise", "other", "faithfulness", 0.9),
+            ("M", "log_probability", "mean", "other", "faithfulness", 0.1),
+            ("M", "margin", "renormalise", "other", "completeness", 0.3),
+            ("M", "log_probability", "renormalise", "depth", "faithfulness", 0.7),
+            ("N", "log_probability", "renormalise", "other", "completeness", 0.5),
         ],
         columns=["model", "outcome", "variant", "score", "curve", "area"],
     )
-    result = row(table6({"M": {"other": ranked(HEADS)}}, 1, areas=areas))
-    assert result["faithfulness_description"] == 0.9
-    assert result["completeness_question"] == 0.3
-    assert result.isna()["completeness_description"]
+    table = table6({"M": {"other": ranked(HEADS)}}, 1, areas=areas)
+    result = row(table)
+    assert result["faithfulness_log_probability"] == 0.9
+    assert result["completeness_margin"] == 0.3
+    assert result.isna()["completeness_log_probability"]
+    assert row(table, "depth")[["unit", "faithfulness_log_probability"]].tolist() == ["order", 0.7]
 
 
 def test_recovery_is_that_of_the_score_s_unit():

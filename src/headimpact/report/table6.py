@@ -1,4 +1,4 @@
-"""Table 6: all scores of a study side by side, with controls that take layers without a score."""
+"""Table 6: all scores of a study side by side, with controls that need no score."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pandas as pd
 
 from headimpact.statistics import highest
 
-OUTCOMES = ("description", "question")  # of faithfulness and completeness
+OUTCOMES = ("log_probability", "margin")  # of faithfulness and completeness
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def table6(
     known: pd.DataFrame | None = None,
     training: Training | None = None,
 ) -> pd.DataFrame:
-    """A row for each model and score, and for each control; columns without a value are nan.
+    """A row for each model and score, for each order of heads that `areas` has beside the scores,
+    and for each control; columns without a value are nan.
 
     scores: {model: {score: RankedScore}}, the first score of each model is the reference. count:
     how many layers are the top. attribution: the score that is head attribution. areas, known: the
@@ -89,6 +90,9 @@ def table6(
             if training is not None and title in training.setup_of:
                 row |= _shifts(training, model, training.setup_of[title])
             rows.append(row)
+        for order in [] if areas is None else _other_orders(areas, model, of_model):
+            row = {"model": model, "score": order, "unit": "order"}
+            rows.append(row | _areas(areas, model, order))
         for setup in training.controls if training is not None else ():
             row = {"model": model, "score": setup, "unit": "control"}
             rows.append(row | _shifts(training, model, setup))
@@ -167,6 +171,12 @@ def _areas(areas: pd.DataFrame, model: str, title: str) -> dict[str, float]:
         for curve in ("faithfulness", "completeness")
         for outcome in OUTCOMES
     }
+
+
+def _other_orders(areas: pd.DataFrame, model: str, scores: Mapping[str, RankedScore]) -> list[str]:
+    """The orders of heads that come from no score: by depth, and at random."""
+    names = areas.loc[areas["model"] == model, "score"].unique()
+    return [name for name in names if name not in scores]
 
 
 def _recovery(known: pd.DataFrame, model: str, title: str, unit: str) -> dict[str, float]:

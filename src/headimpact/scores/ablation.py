@@ -1,10 +1,12 @@
 """Ablation: what a model loses once a single head reads nothing of the image."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from headimpact.scores.head_impact import average, images_of
 from headimpact.scores.inputs import ScoreInputs, Scores
-from headimpact.scores.interventions import outcome_values, read_heads
+from headimpact.scores.interventions import outcome_values, read_heads, total_passes
 
 
 def ablation(inputs: ScoreInputs, outcome: str) -> Scores:
@@ -24,4 +26,5 @@ def ablation(inputs: ScoreInputs, outcome: str) -> Scores:
     # each row has a single head
     row, layer, head = heads.nonzero()
     values[item[row], layer, head] = loss
-    return average(values, images_of(ids, inputs.objects), "objects")
+    scores = average(values, images_of(ids, inputs.objects), "objects")
+    return replace(scores, cost=total_passes(inputs.interventions, "single"))

@@ -13,8 +13,8 @@ import pandas as pd
 from headimpact.guards import UserError
 from headimpact.scores.head_impact import images_of
 from headimpact.scores.inputs import ScoreInputs, Scores
-from headimpact.scores.interventions import outcome_values, read_heads
-from headimpact.statistics import cluster_sums
+from headimpact.scores.interventions import outcome_values, read_heads, total_passes
+from headimpact.statistics import cluster_sums, in_second_half
 
 DRAWS = 200  # of images, for standard errors
 
@@ -36,6 +36,8 @@ def attribution(inputs: ScoreInputs, outcome: str) -> Scores:
         standard_error=np.std(drawn, axis=0, ddof=1).reshape(shape),
         n=regression.items,
         null=np.zeros(shape),
+        halves=regression.half_coefficients(),
+        cost=total_passes(inputs.interventions, "random"),
     )
 
 
@@ -89,6 +91,20 @@ class Regression:
             return np.linalg.lstsq(self.kept, self.values)[0]
         weights = np.sqrt(counts[np.unique(self.images, return_inverse=True)[1]])
         return np.linalg.lstsq(self.kept * weights[:, None], self.values * weights)[0]
+
+    def half_coefficients(self) -> np.ndarray | None:
+        """The coefficients of either half of the images, (2, layers, heads).
+
+        None if the rows of a half do not determine them.
+        """
+        names, index = np.unique(self.images, return_inverse=True)
+        second = in_second_half(names)
+        halves = []
+        for half in (~second, second):
+            if np.linalg.matrix_rank(self.kept[half[index]]) < self.kept.shape[1]:
+                return None
+            halves.append(self.coefficients(half.astype(int)).reshape(self.shape))
+        return np.stack(halves)
 
     def draw_images(self, rng: np.random.Generator, draws: int) -> np.ndarray:
         """How often each image is drawn, int (draws, images), in draws with replacement."""

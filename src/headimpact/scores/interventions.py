@@ -30,3 +30,8 @@ def outcome_values(rows: pd.DataFrame, outcome: str) -> np.ndarray:
     logs = rows[[f"log_{label}" for label in LABELS]].to_numpy()
     right = np.arange(len(LABELS)) == rows["answer"].map(LABELS.index).to_numpy()[:, None]
     return logs[right] - np.where(right, -np.inf, logs).max(1)
+
+
+def total_passes(rows: pd.DataFrame, design: str) -> float:
+    """The cost of the rows of a design, and of those without an intervention, in plain passes."""
+    return float(rows.loc[rows["design"].isin([design, "none"]), "passes"].sum())

@@ -39,7 +39,21 @@ def knockout(inputs: ScoreInputs, outcome: str, rows: str, source: str) -> Score
     drops = -chosen.pivot(index="object_id", columns="layer", values="change")
     items, images = drops.to_numpy(), images_of(drops.index, inputs.objects)
     error = clustered_error(items, images)
-    return Scores(items.mean(0), error, len(items), items=items, images=images)
+    return Scores(
+        items.mean(0),
+        error,
+        len(items),
+        items=items,
+        images=images,
+        cost=_passes(inputs.knockouts, outcome, rows, source),
+    )
+
+
+def _passes(knockouts: pd.DataFrame, outcome: str, rows: str, source: str) -> float:
+    """The cost of these knockouts, and of the rows without one, in plain passes."""
+    used = (knockouts["rows"] == rows) & (knockouts["source"] == source)
+    used |= knockouts["layer"].isna()
+    return float(knockouts.loc[used & (knockouts["outcome"] == outcome), "passes"].sum())
 
 
 def knockout_changes(knockouts: pd.DataFrame) -> pd.DataFrame:

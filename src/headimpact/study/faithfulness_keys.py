@@ -1,10 +1,10 @@
 """The key `faithfulness` of a study."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from headimpact.study.base import Keys, Positive, Seed, Several
+from headimpact.study.base import Keys, Positive, Seed, Several, list_of
 
 
 def _check_counts(counts: list[int | float]) -> list[int | float]:
@@ -12,17 +12,6 @@ def _check_counts(counts: list[int | float]) -> list[int | float]:
         if count < 1 if isinstance(count, int) else not 0 < count < 1:
             raise ValueError(f"{count} is neither a whole number from 1 nor between 0 and 1")
     return counts
-
-
-def _refuse_repeated(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("names something twice; list each once")
-    return names
-
-
-def _list_of(*names: str) -> type:
-    """The type of a list of some of the names."""
-    return Annotated[list[Literal[names]], Field(min_length=1), AfterValidator(_refuse_repeated)]
 
 
 class Faithfulness(Keys):
@@ -37,12 +26,12 @@ class Faithfulness(Keys):
         "always measured",
     )
     random_orders: Positive = Field(10, description="orders of the heads drawn at random")
-    variants: _list_of("renormalise", "zero", "mean") = Field(
+    variants: list_of("renormalise", "zero", "mean") = Field(
         ["renormalise", "mean"],
         description="how reads are taken away, as for `interventions.variant`; a score that was "
         "fitted to one of them has an advantage there",
     )
-    outcomes: _list_of("description", "question") = Field(
+    outcomes: list_of("description", "question") = Field(
         ["description", "question"],
         description="what the model is asked: the log-probability of the description; the margin "
         "of the right option over the best wrong one",

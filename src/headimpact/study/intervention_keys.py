@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from headimpact import score_registry
-from headimpact.study.base import Component, Keys, Positive, Seed, Several, error_at
+from headimpact.study.base import Component, Keys, Positive, Seed, Several, error_at, list_of
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Outcome = Literal["description", "question"]
 
 
 class Interventions(Keys):
@@ -21,7 +20,7 @@ class Interventions(Keys):
         "zero sets the weights to 0 after it, mean puts the mean value of the image's tokens in "
         "their place",
     )
-    outcomes: Annotated[list[Outcome], Field(min_length=1)] = Field(
+    outcomes: list_of("description", "question") = Field(
         ["description", "question"], description="what the model is asked"
     )
     single_items: Positive = Field(
@@ -38,13 +37,6 @@ class Interventions(Keys):
     batch: Positive = Field(96, description="sets of heads at a time, which share a pass")
     shards: Several = Field(1, description="jobs that share the images")
     seed: Seed = Field(0, description="of the images, their objects and the sets of heads")
-
-    @field_validator("outcomes")
-    @classmethod
-    def _check_outcomes(cls, outcomes: list[str]) -> list[str]:
-        if len(set(outcomes)) < len(outcomes):
-            raise ValueError("names an outcome twice; list each once")
-        return outcomes
 
     def check(self, scores: Mapping[str, Component]) -> None:
         """Raise an error if a score comes from an outcome for which no model is asked."""

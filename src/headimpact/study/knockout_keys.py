@@ -1,23 +1,12 @@
 """The key `knockout` of a study, and what its scores want of it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from headimpact import knockout_names
-from headimpact.study.base import Component, Keys, Positive, Seed, Several, error_at
-
-
-def _refuse_repeated(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("names something twice; list each once")
-    return names
-
-
-def _list_of(names: tuple[str, ...]) -> type:
-    """The type of a list of some of the names."""
-    return Annotated[list[Literal[names]], Field(min_length=1), AfterValidator(_refuse_repeated)]
+from headimpact.study.base import Component, Keys, Positive, Seed, Several, error_at, list_of
 
 
 def _explain(meanings: Mapping[str, str]) -> str:
@@ -33,15 +22,15 @@ class Knockout(Keys):
     items: Positive = Field(
         30, description="at most this many objects of the split impact, one an image"
     )
-    rows: _list_of(tuple(knockout_names.ROWS)) = Field(
+    rows: list_of(*knockout_names.ROWS) = Field(
         ["description", "prompt", "last"],
         description=f"which tokens of the text lose reads. {_explain(knockout_names.ROWS)}",
     )
-    sources: _list_of(tuple(knockout_names.SOURCES)) = Field(
+    sources: list_of(*knockout_names.SOURCES) = Field(
         list(knockout_names.SOURCES),
         description=f"what they no longer read. {_explain(knockout_names.SOURCES)}",
     )
-    outcomes: _list_of(tuple(knockout_names.MEASURES)) = Field(
+    outcomes: list_of(*knockout_names.MEASURES) = Field(
         list(knockout_names.MEASURES),
         description="what the model is asked: the description of the object, and the question "
         f"with four options, for the rows {' and '.join(knockout_names.QUESTION_ROWS)}",
