@@ -11,6 +11,7 @@ from headimpact.scores.attribution import Regression, attribution
 from headimpact.scores.attribution_checks import attribution_checks
 from headimpact.scores.inputs import ScoreInputs
 from headimpact.scores.interventions import outcome_values, read_heads
+from headimpact.statistics import in_second_half
 
 LAYERS, HEADS = 3, 4
 COEFFICIENTS = np.random.default_rng(9).normal(size=LAYERS * HEADS)
@@ -67,6 +68,26 @@ def test_linear_outcomes_are_recovered_exactly(outcome):
     assert scores.value.shape == (LAYERS, HEADS) and scores.n == 10
     assert scores.value.ravel() == pytest.approx(COEFFICIENTS, abs=1e-10)
     assert (scores.standard_error < 1e-10).all() and (scores.null == 0).all()
+
+
+def test_each_half_is_the_attribution_of_its_images():
+    rows = linear_rows(noise=1.0)
+    scores = attribution(inputs_of(rows), "log_probability")
+    second = in_second_half(np.arange(10))
+    for half, value in zip((~second, second), scores.halves, strict=True):
+        alone = attribution(inputs_of(rows[rows["object_id"].isin(half.nonzero()[0])]), "kl")
+        assert value == pytest.approx(alone.value, abs=1e-10)
+
+
+def test_halves_too_small_for_a_regression_are_left_out():
+    # twelve coefficients from 6 x 4 rows of all images, and from 3 x 4 - 3 of a half
+    scores = attribution(inputs_of(linear_rows(items=6, masks=4)), "log_probability")
+    assert scores.halves is None
+
+
+def test_the_cost_is_that_of_the_rows_of_the_design():
+    rows = linear_rows(items=10, masks=12, fresh=0)
+    assert attribution(inputs_of(rows), "kl").cost == 0.5 * (10 * 12 + 10)
 
 
 def test_centred_rows_equal_an_intercept_for_each_item():

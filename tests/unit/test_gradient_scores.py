@@ -1,6 +1,7 @@
 """Scores from gradients, against autograd on a plain forward pass of one description at a time."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from headimpact.scores.fisher import fisher, head_fisher
 from headimpact.scores.gradient_norm import gradient_norm
 from headimpact.scores.gradients import sum_by_head
 from headimpact.scores.layer_gradient_norm import layer_gradient_norm
+from headimpact.statistics import in_second_half
 from headimpact.training.batches import Collator
 from headimpact.training.lora import add_adapter
 
@@ -80,6 +82,15 @@ def test_gradient_norms_are_those_of_the_mean_loss_of_all_tokens(inputs):
     sizes = [sum(w.double().square().sum().item() for w in layer) for layer in weights_of(inputs)]
     relative = layer_gradient_norm(inputs, relative=True).value
     np.testing.assert_allclose(relative, norms / np.sqrt(sizes), rtol=1e-3)
+
+
+def test_each_half_of_the_images_has_the_score_of_its_own(inputs):
+    second = in_second_half(inputs.samples["sample_id"])
+    for score, options in ((gradient_norm, {}), (layer_gradient_norm, {"relative": True})):
+        halves = score(inputs, **options).halves
+        for half, value in zip((~second, second), halves, strict=True):
+            alone = score(replace(inputs, samples=inputs.samples[half]), **options)
+            np.testing.assert_allclose(value, alone.value, rtol=1e-4)
 
 
 def test_fisher_is_the_mean_of_each_objects_squared_gradients(inputs):
