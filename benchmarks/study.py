@@ -24,7 +24,8 @@ from headimpact.evaluation.evaluate import evaluate
 from headimpact.evaluation.questions import make_questions
 from headimpact.models import features
 from headimpact.scores.attention import measure_attention
-from headimpact.study.study import Run, Study
+from headimpact.study.run import Run
+from headimpact.study.study import Study
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import add_adapter, load_adapter

@@ -17,7 +17,7 @@ from headimpact.study.base import Keys, Seed, move_seeds
 from headimpact.study.config import check_yaml, parse_config
 from headimpact.study.files import check_files
 from headimpact.study.plan import Plan
-from headimpact.study.study import Run
+from headimpact.study.run import Run
 
 ROOT = Path(__file__).parents[2]
 BASE = {

@@ -220,7 +220,7 @@ rule table6:
     params:
         titles=setting("titles"),
         scores=ask("settings_of_scores"),
-        count=ask("top_count"),
+        top_count=ask("top_count"),
         attribution=ask("attribution_title"),
         trained=ask("trained_setups"),
         metrics=ask("metrics"),

@@ -35,7 +35,7 @@ with job(snakemake) as job:
         )
     table = table6(
         scores,
-        params.count,
+        params.top_count,
         params.attribution,
         read_csv(job.input.get("areas")),
         read_csv(job.input.get("known")),

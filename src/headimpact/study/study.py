@@ -1,6 +1,5 @@
 """A study: its keys together, what rules ask of it, and checks between its keys."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -10,23 +9,10 @@ from headimpact.study import keys, knockout_keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
 from headimpact.study.faithfulness_keys import Faithfulness
 from headimpact.study.intervention_keys import Interventions
+from headimpact.study.run import Run
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 PUBLISHED_COUNT = 4  # layers of each of them
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its evaluation, or the evaluation of the model as it is."""
-
-    setup: str
-    variant: str
-    draw: int
-
-    @property
-    def path(self) -> str:
-        """The run's folder below its model's."""
-        return f"{self.setup}/{self.variant}/{self.draw}"
 
 
 class Study(Keys):
