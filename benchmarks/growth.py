@@ -22,7 +22,7 @@ from headimpact.annotate.florence2 import Grounder
 from headimpact.annotate.grounding import annotate_with
 from headimpact.annotate.sam2 import Segmenter
 from headimpact.miniature.annotators import save_florence2, save_sam2
-from headimpact.scores.attention import attended_tokens
+from headimpact.scores.attention import measure_attention
 
 FACTOR = 10  # times the images
 
@@ -35,7 +35,7 @@ def prepare_head_impact(
     model, family = build(title, "miniature", work, arguments.device, arguments.dtype)
 
     def run(count):
-        tables = attended_tokens(
+        tables = measure_attention(
             model, family, images, samples.head(count), objects, PAPER.attention.batch
         )
         artifacts.write_parts(work / "attention.parquet", "attention", tables)

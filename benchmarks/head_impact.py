@@ -22,8 +22,8 @@ from benchmarks.meter import device_name, measure
 from benchmarks.models import build
 from benchmarks.pictures import Images, draw
 from headimpact.models.family import Family
-from headimpact.scores.attention import attended_tokens
-from headimpact.scores.iou import unpack
+from headimpact.scores.attention import measure_attention
+from headimpact.scores.attention_table import unpack
 
 
 def fast(
@@ -33,9 +33,9 @@ def fast(
     samples: pd.DataFrame,
     objects: pd.DataFrame,
 ) -> list[list[bytes]]:
-    """The packed bits of `attended_tokens`; a list of layers x heads entries an object."""
+    """The packed bits of `measure_attention`; a list of layers x heads entries an object."""
     heads = family.layers * family.heads
-    tables = attended_tokens(model, family, images, samples, objects, PAPER.attention.batch)
+    tables = measure_attention(model, family, images, samples, objects, PAPER.attention.batch)
     rows = [row for table in tables for row in table["attended"]]
     return [rows[i : i + heads] for i in range(0, len(rows), heads)]
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from benchmarks.config import MINIATURE
 from headimpact.annotate.instances import annotate, read_instances
-from headimpact.artifacts import SPLITS
 from headimpact.dataset import scenes
 from headimpact.dataset.coco import CocoFolder
 from headimpact.dataset.samples import draw_images, make_samples
+from headimpact.table_kinds import SPLITS
 
 SIZES = ((640, 480), (640, 427), (480, 640), (500, 375))  # COCO's most frequent
 DESCRIPTIONS = [f"a {colour} {shape}" for colour in scenes.COLOURS for shape in scenes.SHAPES]

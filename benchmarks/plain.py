@@ -15,12 +15,12 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from benchmarks.pictures import Images
-from headimpact.artifacts import LABELS
 from headimpact.models import prompts
 from headimpact.models.family import Family, Sequence
 from headimpact.models.features import read_ahead
 from headimpact.models.layout import IGNORE
 from headimpact.scores.attention import binarise, pack
+from headimpact.table_kinds import LABELS
 from headimpact.training.batches import move_to_device, shuffled_batches
 from headimpact.training.finetune import seed_epoch
 from headimpact.training.lora import add_adapter, load_adapter

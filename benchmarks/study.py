@@ -23,8 +23,9 @@ from headimpact.dataset.samples import split_sizes
 from headimpact.evaluation.evaluate import evaluate
 from headimpact.evaluation.questions import make_questions
 from headimpact.models import features
-from headimpact.scores.attention import attended_tokens
-from headimpact.study.study import Run, Study
+from headimpact.scores.attention import measure_attention
+from headimpact.study.run import Run
+from headimpact.study.study import Study
 from headimpact.training.batches import make_items
 from headimpact.training.finetune import finetune
 from headimpact.training.lora import add_adapter, load_adapter
@@ -63,7 +64,7 @@ def measure_rules(
         return build(title, arguments.scale, work / "model", device, arguments.dtype)
 
     def run_attention(samples):
-        for _ in attended_tokens(model, family, images, samples, objects, study.attention.batch):
+        for _ in measure_attention(model, family, images, samples, objects, study.attention.batch):
             pass
 
     model, family = load()

@@ -9,6 +9,16 @@ TOKENS = [
     {"object_id": 1, "tiles": 1, "rows": 2, "columns": 1, "coverage": [0.5, 0.25]},
     {"object_id": 300, "tiles": 1, "rows": 2, "columns": 1, "coverage": [1.0, 0.0]},
 ]
+ATTENTION = {
+    "object_id": 1,
+    "layer": 0,
+    "head": 0,
+    "attended": b"\x80",
+    "image_mass": 0.5,
+    "object_mass": 0.25,
+    "top_token": 0,
+    "spatial_entropy": 0.0,
+}
 SCORES = [
     {
         "score": "s",
@@ -17,7 +27,10 @@ SCORES = [
         "value": 0.5,
         "standard_error": 0.125,
         "null": 0.1,
+        "first_half": 0.25,
+        "second_half": 0.75,
         "n": 9,
+        "cost": 100.0,
     },
     {
         "score": "s",
@@ -26,7 +39,10 @@ SCORES = [
         "value": 0.25,
         "standard_error": None,
         "null": None,
+        "first_half": None,
+        "second_half": None,
         "n": 9,
+        "cost": 100.0,
     },
     {
         "score": "t",
@@ -35,7 +51,10 @@ SCORES = [
         "value": 0.75,
         "standard_error": 0.5,
         "null": None,
+        "first_half": None,
+        "second_half": None,
         "n": 7,
+        "cost": None,
     },
 ]
 

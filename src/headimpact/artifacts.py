@@ -19,105 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from headimpact.guards import UserError
 from headimpact.parquet import convert_column, damaged, one_line, open_parquet, read_column
+from headimpact.table_kinds import TABLES
 
 # pyarrow and pandas are imported where they are used: the Snakefile imports this module
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SPLITS = ("impact", "train", "validation", "test")
-LABELS = ("A", "B", "C", "D")  # of the four options of a question
 PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy", "pandas", "pyarrow", "pillow")
-
-_IMAGE = {
-    "image_id": "int64",
-    "file_name": "string",  # The path below the images' folder.
-    "width": "int64",  # Width and height are in pixels.
-    "height": "int64",
-    "sha256": "string?",  # The hash of the image file; null if there was no such file.
-    "caption_id": "int64",
-    "caption": "string",
-}
-_OBJECT = {
-    "description": "string",
-    # The edges of the bounding box, in pixels; x1 and y1 are exclusive.
-    **dict.fromkeys(("x0", "y0", "x1", "y1"), "float64"),
-    "mask": "string",  # The counts of a compressed COCO run-length encoding.
-    "confidence": "float64?",  # From 0 to 1; null if the annotator gave none.
-}
-
-# {kind of table: {column: type}}. A column whose type ends in "?" may hold nulls, no other may.
-TABLES = {
-    # A row is an image that was drawn for the study, with one of its captions and the annotator
-    # that it goes to. The rows are in the order of the draw.
-    "images": {**_IMAGE, "annotator": "string"},
-    # A row is an instance of COCO's annotation file, on an image that was drawn. segmentation is
-    # JSON, unchecked; iscrowd is 0 or 1.
-    "instances": {
-        "image_id": "int64",
-        "category": "string",
-        "description": "string?",  # The instance's own, if it has one.
-        "segmentation": "string",
-        "iscrowd": "int8",
-    },
-    # A row is an object that an annotator found, before any filter.
-    "annotations": {"image_id": "int64", **_OBJECT},
-    # A row is an image, or an object of it, that was left out, and why.
-    "dropped": {"image_id": "int64", "file_name": "string", "reason": "string"},
-    # A row is an image that entered the study, with its caption and its split (one of SPLITS).
-    "samples": {"sample_id": "int64", **_IMAGE, "split": "string"},
-    # A row is a key object of a sample.
-    "objects": {"sample_id": "int64", "object_id": "int64", **_OBJECT},
-    # A row is an object on the token grid of a model. The image is cut into `tiles` of
-    # rows x columns tokens; coverage is the share of each image token's area that the object
-    # covers, from 0 to 1, in the order of the image tokens.
-    "tokens": {
-        "object_id": "int64",
-        "tiles": "int32",
-        "rows": "int32",
-        "columns": "int32",
-        "coverage": "list<float32>",
-    },
-    # A row is an object whose mask was moved to a random place: its coverage, as in "tokens".
-    "shifted_tokens": {"object_id": "int64", "shift": "int32", "coverage": "list<float32>"},
-    # A row is an object, a layer and a head. attended has one bit an image token, in the order of
-    # numpy.packbits: whether the head's attention to it is above the mean over all image tokens.
-    "attention": {
-        "object_id": "int64",
-        "layer": "int16",
-        "head": "int16",
-        "attended": "binary",
-    },
-    # A row is the score of a head, or of a layer as a whole, where head is null. value is in the
-    # unit of the score; standard_error is null if the score has none; null is what the score would
-    # be by chance, if that is known; n is how many objects or images were averaged.
-    "scores": {
-        "score": "string",
-        "layer": "int16",
-        "head": "int16?",
-        "value": "float64",
-        "standard_error": "float64?",
-        "null": "float64?",
-        "n": "int64",
-    },
-    # A row is a test object with the four descriptions to choose from. answer is the label of the
-    # right one: A, B, C or D.
-    "questions": {
-        "object_id": "int64",
-        **{f"option_{label}": "string" for label in LABELS},
-        "answer": "string",
-    },
-    # A row is what a model says of a test object. log_probability is the sum over the tokens of
-    # its description, in nats, and `tokens` their number. log_A to log_D are the natural
-    # logarithms of the probability of each label, over the whole vocabulary.
-    "answers": {
-        "sample_id": "int64",
-        "object_id": "int64",
-        "log_probability": "float64",
-        "tokens": "int64",
-        **{f"log_{label}": "float64" for label in LABELS},
-    },
-}
 
 
 def columns(kind: str) -> list[str]:

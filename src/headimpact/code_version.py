@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-from headimpact.artifacts import PACKAGES, TABLES
+from headimpact.artifacts import PACKAGES
 from headimpact.guards import UserError
 from headimpact.syntax import parse_file
+from headimpact.table_kinds import TABLES
 
 SOURCE = Path(__file__).parents[1]  # The folder that holds the package headimpact.
 # The packages that decide results, {name in an import: name of the distribution}.
@@ -20,9 +21,8 @@ DISTRIBUTIONS = {
 }
 # The part of these in a result arrives as params of its rule, or as the columns of a table; how a
 # file was downloaded decides no result.
-NOT_FOLLOWED = tuple(
-    f"headimpact.{name}." for name in ("study", "config", "artifacts", "registry", "fetch")
-)
+_VALUES = ("study", "config", "artifacts", "table_kinds", "entries", "registry", "score_registry")
+NOT_FOLLOWED = tuple(f"headimpact.{name}." for name in (*_VALUES, "fetch"))
 
 
 @cache

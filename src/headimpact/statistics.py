@@ -19,6 +19,17 @@ def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> np.ndarray:
     return sums
 
 
+def in_second_half(clusters: ArrayLike, seed: int = 0) -> np.ndarray:
+    """Whether each item's cluster is of the second of two random halves, bool (items,).
+
+    clusters: (items,), the cluster of each item. The halves depend on the clusters' names and the
+    seed alone; of an odd number the first half has one more.
+    """
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return order[index] >= (len(names) + 1) // 2
+
+
 def resample(
     sums: np.ndarray, draws: int, rng: np.random.Generator, size: int | None = None
 ) -> np.ndarray:

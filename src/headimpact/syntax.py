@@ -6,8 +6,8 @@ from collections.abc import Iterator, Set
 from functools import cache
 from typing import NamedTuple
 
-from headimpact.artifacts import TABLES
 from headimpact.guards import UserError
+from headimpact.table_kinds import TABLES
 
 # The functions of headimpact.artifacts that take the kind of a table.
 TABLE_FUNCTIONS = ("read", "read_all", "write", "write_parts", "columns", "schema")

@@ -1,10 +1,12 @@
 """A GPU that is too small: micro-batches are halved, and results stay the same."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from small_training import LORA, make_study, random_model, train
 
+from headimpact.dataset.masks import encode
 from headimpact.guards import AdaptiveBatch
 from headimpact.scores import attention
 from headimpact.training.batches import Collator
@@ -72,8 +74,9 @@ def test_halved_batches_attend_to_the_same_tokens(study, monkeypatch, capfd):
     model, family = random_model()
     texts = ["a cat", "a dog", "a large red moon", "grass"]
     objects = pd.DataFrame({"sample_id": [100] * 4, "object_id": range(4), "description": texts})
+    objects["mask"] = encode(np.ones((samples["height"][0], samples["width"][0]), bool))
     arguments = (model, family, folder, samples[:1], objects)
-    (full,) = attention.attended_tokens(*arguments, 16)
+    (full,) = attention.measure_attention(*arguments, 16)
     score, sizes = attention.score_continuations, []
 
     def score_within_memory(*arguments, **options):
@@ -83,8 +86,11 @@ def test_halved_batches_attend_to_the_same_tokens(study, monkeypatch, capfd):
         return score(*arguments, **options)
 
     monkeypatch.setattr(attention, "score_continuations", score_within_memory)
-    (halved,) = attention.attended_tokens(*arguments, 3)
+    (halved,) = attention.measure_attention(*arguments, 3)
     assert sizes == [3, 2, 2]
     assert full["attended"] == halved["attended"]
+    assert full["top_token"] == halved["top_token"]
+    for column in ("image_mass", "object_mass", "spatial_entropy"):
+        assert full[column] == pytest.approx(halved[column], abs=1e-5)
     log = capfd.readouterr().err
     assert "attention: the GPU is out of memory, continuing with batches of 2" in log

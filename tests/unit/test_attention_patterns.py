@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from plain_pass import intervened_pass
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from headimpact.models import prefix_groups, prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.models.family import EncodedImage, Family, Sequence, Tile, TokenGrid
+from headimpact.models.interventions import (
+    Intervention,
+    branch_tokens,
+    predict_under_interventions,
+)
 from headimpact.models.layout import conversation_segments, lay_out
 
 IMAGE = 99
@@ -109,6 +115,30 @@ def test_images_in_one_pass_of_gemma3_equal_separate_passes(gemma3, monkeypatch)
             score.log_probabilities, separate.log_probabilities, atol=1e-5, rtol=0
         )
         torch.testing.assert_close(score.attention, separate.attention, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["renormalise", "zero", "mean"])
+def test_interventions_on_gemma3_equal_separate_passes_with_hooks(gemma3, variant):
+    model, family, _ = gemma3
+    (sequence, *_) = SEQUENCES
+    ids = torch.tensor([sequence.ids])
+    pixels = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(1))
+    inputs = {"token_type_ids": (ids == IMAGE).long(), "pixel_values": pixels}
+    inputs["attention_mask"] = torch.ones_like(ids)
+    (features,) = family.features(model, {"pixel_values": pixels})
+    image = EncodedImage(features, family.grid(112, 112))
+    heads = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    interventions = [
+        Intervention(heads),
+        Intervention(~heads, columns=torch.arange(16) % 3 > 0),
+        Intervention(heads, rows=torch.arange(len(branch_tokens(family, sequence))) > 1),
+    ]
+    predictions = predict_under_interventions(
+        model, family, image, sequence, interventions, variant
+    )
+    for intervention, logs in zip(interventions, predictions, strict=True):
+        expected = intervened_pass(model, family, sequence, inputs, intervention, variant)
+        torch.testing.assert_close(logs, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("window", [None, 50, 20])

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from benchmarks import head_impact, plain, setups
+from benchmarks import head_impact, interventions, plain, setups
 from benchmarks import study as study_benchmark
 from benchmarks.config import STUDIES
 from benchmarks.models import MODELS, build, build_family
@@ -48,6 +49,19 @@ def test_head_impact_equals_the_plain_way(title, tmp_path):
     # attention that equals the mean but for rounding may fall on either side of it
     assert head_impact.share_that_differs(tokens, packed, plain_packed) < 1e-4
     assert head_impact.share_that_differs(tokens, packed, packed[::-1]) > 1e-2
+
+
+def test_interventions_equal_separate_passes(tmp_path):
+    """Where all image reads are behind the image, and it does not see the prompt."""
+    model, family = build("Qwen2-VL", "miniature", tmp_path, "cpu", "float32")
+    image = interventions.first_image("miniature", model, family)
+    chosen = interventions.random_interventions(family, 3)
+    for sequence in interventions.conversations(family, image).values():
+        inputs = (model, family, image, sequence, chosen)
+        fast, separate = interventions.together(*inputs), interventions.separate(*inputs)
+        for logs, expected in zip(fast, separate, strict=True):
+            torch.testing.assert_close(logs, expected, atol=1e-4, rtol=0)
+        assert (fast[0] - fast[1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("title", MODELS)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from headimpact import artifacts
 from headimpact import code_version as module
+from headimpact import table_kinds
 from headimpact.code_version import code_version
 from headimpact.guards import UserError
 
@@ -247,8 +247,8 @@ USES = {
 def test_a_changed_column_changes_the_scripts_that_use_the_table(project, monkeypatch, reader):
     files = {**USES, "src/headimpact/reader.py": reader}
     before = project(files)
-    samples = {**artifacts.TABLES["samples"], "width": "int32"}
-    monkeypatch.setitem(artifacts.TABLES, "samples", samples)
+    samples = {**table_kinds.TABLES["samples"], "width": "int32"}
+    monkeypatch.setitem(table_kinds.TABLES, "samples", samples)
     after = project(files)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"reads", "variable", "module"}
@@ -256,7 +256,7 @@ def test_a_changed_column_changes_the_scripts_that_use_the_table(project, monkey
 
 def test_a_new_kind_of_table_changes_nothing(project, monkeypatch):
     before = project(USES | {"src/headimpact/reader.py": ""})
-    monkeypatch.setitem(artifacts.TABLES, "another", {"x": "int64"})
+    monkeypatch.setitem(table_kinds.TABLES, "another", {"x": "int64"})
     assert project(USES | {"src/headimpact/reader.py": ""}) == before
 
 

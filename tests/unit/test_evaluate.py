@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from headimpact.artifacts import LABELS
 from headimpact.evaluation import evaluate as evaluation
 from headimpact.evaluation.evaluate import evaluate
 from headimpact.models.features import compute, load_or_compute
+from headimpact.table_kinds import LABELS
 from headimpact.training.lora import add_adapter, load_adapter
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0, "targets": ["q_proj", "v_proj"]}

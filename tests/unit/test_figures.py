@@ -141,6 +141,18 @@ def test_a_score_below_zero_and_its_chance_level_are_drawn():
     assert "random tokens" not in labels
 
 
+def test_a_score_of_layers_is_a_line_with_its_own_error():
+    layers = {"layer": [1, 0], "head": pd.array([None, None], "Int16"), "value": [3.0, 1.0]}
+    table = pd.DataFrame({**layers, "standard_error": [0.5, 0.25], "null": np.nan})
+    (first, second) = figures.score_figure({"a": table, "b": table}, "A score").axes
+    (line,) = second.get_lines()
+    assert line.get_xdata().tolist() == [0, 1] and line.get_ydata().tolist() == [1, 3]
+    corners = {tuple(corner) for corner in first.collections[0].get_paths()[0].vertices.tolist()}
+    assert {(0, 0.75), (0, 1.25), (1, 2.5), (1, 3.5)} <= corners
+    (ax,) = figures.score_figure({"a": table.assign(standard_error=np.nan)}, "").axes
+    assert not ax.collections
+
+
 @pytest.mark.parametrize("draw", [figures.figure4, figures.figure5])
 def test_the_figure_is_wider_for_more_models(draw):
     three_models = {**SCORES, "third": SCORES["first"]}

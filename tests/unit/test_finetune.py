@@ -23,9 +23,10 @@ from headimpact.training.batches import (
     shuffled_batches,
     sorted_by_length,
 )
-from headimpact.training.finetune import description_losses, finetune
+from headimpact.training.finetune import finetune
 from headimpact.training.frozen import add_hidden_states, skip_layers
 from headimpact.training.lora import add_adapter, load_adapter
+from headimpact.training.losses import description_losses
 
 LORA = {"rank": 8, "alpha": 16, "dropout": 0, "targets": ["q_proj", "k_proj", "v_proj"]}
 TRAINING = {

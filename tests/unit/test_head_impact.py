@@ -13,11 +13,12 @@ from headimpact.guards import UserError
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.models.family import EncodedImage
-from headimpact.scores.attention import attended_tokens, binarise, pack
+from headimpact.scores.attention import binarise, measure_attention, pack
+from headimpact.scores.attention_table import unpack
 from headimpact.scores.coverage import coverage, mask_tokens, object_tokens
 from headimpact.scores.head_impact import average, head_impact
 from headimpact.scores.inputs import ScoreInputs, Scores, scores_of_table, scores_table
-from headimpact.scores.iou import iou, unpack
+from headimpact.scores.iou import iou
 from headimpact.scores.recovery import recovery
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=70)
@@ -101,7 +102,7 @@ def _make_study(photo, size, masks, descriptions):
 
 
 def _make_inputs(model, family, samples, objects, folder, batch):
-    tables = attended_tokens(model, family, folder, samples, objects, batch)
+    tables = measure_attention(model, family, folder, samples, objects, batch)
     return ScoreInputs(
         samples,
         objects,

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tables import ATTENTION
 
 from headimpact import artifacts
 
@@ -20,7 +21,7 @@ def job(tmp_path):
     for number in range(6):
         rows = {
             "tokens": [{"object_id": number, **grid}],
-            "attention": [{"object_id": number, "layer": 0, "head": 0, "attended": b"\x80"}],
+            "attention": [{**ATTENTION, "object_id": number}],
         }
         for kind in files if number < 3 else ["attention"]:
             path = tmp_path / f"{kind}{number}.parquet"
@@ -54,3 +55,14 @@ def test_a_rule_without_attention_has_the_objects_alone(scripts, job):
     inputs = scripts("open_score_inputs").open_score_inputs(job)
     assert inputs.objects == "objects"
     assert inputs.tokens is None and inputs.attention is None
+
+
+def test_the_knockouts_of_all_shards_are_read(scripts, job, tmp_path):
+    row = {"object_id": 0, "outcome": "description", "image_tokens": 0, "passes": 1.0}
+    empty = dict.fromkeys(set(artifacts.columns("knockouts")) - set(row))
+    paths = [tmp_path / f"{shard}.parquet" for shard in (0, 1)]
+    for number, path in enumerate(paths):
+        artifacts.write(path, "knockouts", [empty | row | {"object_id": number}])
+    job.input = {"knockouts": paths}
+    inputs = scripts("open_score_inputs").open_score_inputs(job)
+    assert inputs.knockouts["object_id"].tolist() == [0, 1]

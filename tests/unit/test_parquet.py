@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pandas as pd
 import pytest
-from tables import SCORES, TOKENS, assert_refused
+from tables import ATTENTION, SCORES, TOKENS, assert_refused
 
 from headimpact import artifacts
 from headimpact.guards import UserError
@@ -56,8 +56,7 @@ def test_a_footer_that_contradicts_itself_is_refused(path, before, after, messag
 
 
 def test_a_damaged_page_is_named_with_its_column(path):
-    row = {"object_id": 1, "layer": 0, "head": 3}
-    noise = [{**row, "attended": np.random.default_rng(0).bytes(1 << 18)} for _ in range(3)]
+    noise = [{**ATTENTION, "attended": np.random.default_rng(0).bytes(1 << 18)} for _ in range(3)]
     artifacts.write(path, "attention", noise)
     content = path.read_bytes()
     assert artifacts.read(path, "attention")["attended"].tolist() == [r["attended"] for r in noise]

@@ -4,6 +4,7 @@ import hashlib
 
 import pandas as pd
 import pytest
+from tables import ATTENTION
 
 from headimpact import artifacts
 from headimpact.report.provenance import gather
@@ -20,10 +21,9 @@ def folder(tmp_path, request):
     sample |= {"caption_id": 0, "caption": "a", "split": "test"}
     samples = [{**sample, "sample_id": n, "sha256": digest} for n, digest in enumerate("ab")]
     artifacts.write(tmp_path / "samples.parquet", "samples", samples, code="s")
-    row = {"object_id": 1, "layer": 0, "head": 0, "attended": b"1"}
     for shard in range(2):
         path = tmp_path / f"qwen/attention/{shard}.parquet"
-        artifacts.write(path, "attention", [row], model=MODEL, code=f"a{shard}")
+        artifacts.write(path, "attention", [ATTENTION], model=MODEL, code=f"a{shard}")
     (tmp_path / "table1.csv").write_text("a\n1\n")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/table1.csv").write_text("no result")

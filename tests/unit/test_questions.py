@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headimpact.artifacts import LABELS
 from headimpact.evaluation.questions import make_questions, normal_form
 from headimpact.guards import UserError
+from headimpact.table_kinds import LABELS
 
 NAMES = [["A dog", "a cat"], ["a cat"], ["a cup"], ["a tree", "a cup"], ["a car"], ["a boat"]]
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headimpact.artifacts import SPLITS
 from headimpact.dataset.masks import encode
 from headimpact.dataset.samples import (
     count_outcomes,
@@ -16,6 +15,7 @@ from headimpact.dataset.samples import (
     split_sizes,
 )
 from headimpact.guards import UserError
+from headimpact.table_kinds import SPLITS
 
 ALL = dict.fromkeys(SPLITS)
 PAPER = {"impact": 1000, "train": 1200, "validation": 300, "test": 500}

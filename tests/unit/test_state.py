@@ -9,6 +9,7 @@ from small_training import LORA, TRAINING, make_study, random_model, train
 from headimpact.training import finetune as module
 from headimpact.training import state
 from headimpact.training.batches import Collator
+from headimpact.training.losses import description_losses
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,6 @@ def test_validation_uses_no_dropout(items, tmp_path):
     model.eval()
     collate = Collator(family)
     with torch.no_grad():
-        losses = [module.description_losses(model, family, collate([i])) for i in items[10:]]
+        losses = [description_losses(model, family, collate([i])) for i in items[10:]]
     mean = sum(loss.item() / count.item() for loss, count in losses) / len(losses)
     assert history[0]["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)

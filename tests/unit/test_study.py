@@ -17,7 +17,7 @@ from headimpact.study.base import Keys, Seed, move_seeds
 from headimpact.study.config import check_yaml, parse_config
 from headimpact.study.files import check_files
 from headimpact.study.plan import Plan
-from headimpact.study.study import Run
+from headimpact.study.run import Run
 
 ROOT = Path(__file__).parents[2]
 BASE = {
@@ -260,6 +260,7 @@ def test_an_offset_moves_every_seed_of_a_study_and_nothing_else():
     assert before == {
         **dict.fromkeys(("sampling.seed", "nulls.seed", "layer_seed", "questions.seed"), 0),
         **{"training.seed": 0, "dataset.seed": 2511},
+        **dict.fromkeys(("interventions.seed", "knockout.seed", "faithfulness.seed"), 0),
         **{"setups.full.training.seed": 70, "variants.late.seed": 700},
     }
     assert after == {key: seed + 1000 for key, seed in before.items()}
@@ -272,6 +273,8 @@ def params_with_seeds(plan):
     return [
         *(entry.dataset.seed, entry.sampling.seed, entry.questions.seed, entry.nulls.seed),
         plan.untrained_checkpoint("own")["untrained"],
+        plan.knockout_draw()["seed"],
+        *(plan.intervention_items("random")["seed"], plan.intervention_heads("random")["seed"]),
         *(plan.layer_choice("own", setup)["seed"] for setup in ("random-2", "matched-2")),
         *(plan.training(*run)["seed"] for run in plan.runs()),
     ]
@@ -284,7 +287,7 @@ def test_every_seed_that_a_job_is_given_follows_the_offset():
         params[offset] = params_with_seeds(Plan(parse_config(config), "s"))
     for offset in (1000, 2000):
         assert params[offset] == [seed + offset for seed in params[0]]
-    trainings = [set(given[7:]) for given in params.values()]
+    trainings = [set(given[10:]) for given in params.values()]
     assert not trainings[0] & trainings[1] and not trainings[1] & trainings[2]
 
 
@@ -338,6 +341,20 @@ def test_a_matched_setup_wants_a_setup_with_some_fixed_layers(target):
         assert plan.target_layers("own", "top-2") == []
 
 
+def test_a_score_of_the_weights_gets_the_model_on_the_cpu_and_no_images():
+    config = copy.deepcopy(BASE)
+    scores = {"head_impact": {}, "signal_to_noise": {}, "cka": {}}
+    config["studies"]["s"] |= {"scores": scores, "device": "cuda"}
+    plan = Plan(parse_config(config), "s")
+    record = plan.fetched_model("own")
+    assert record and plan.score_inputs("own", "signal_to_noise") == {"checkpoint": record}
+    assert plan.score_checkpoint("own", "signal_to_noise")["device"] == "cpu"
+    assert not plan.score_runs_model("signal_to_noise")
+    assert plan.score_inputs("own", "cka") == {**plan.image_files(), "checkpoint": record}
+    assert plan.score_checkpoint("own", "cka")["device"] == "cuda" and plan.score_runs_model("cka")
+    assert plan.score_checkpoint("own", "head_impact") is None
+
+
 def test_missing_options_get_their_defaults():
     entry = study(scores={"strict": {"kind": "head_impact", "mask_share": 0.9}})
     options = {"mask_share": 0.9, "rings": 0, "average_over": "objects"}
@@ -357,6 +374,7 @@ def test_missing_options_get_their_defaults():
         ("methods.lora.", "dropout", {"methods": {"lora": {"dropout": float("nan")}}}),
         ("scores.strict.", "kind", {"scores": {"strict": {}}}),
         ("scores.hi.", "mask_share", {"scores": {"hi": {"kind": "head_impact", "mask_share": 2}}}),
+        ("scores.cka.", "images", {"scores": {"head_impact": {}, "cka": {"images": 2}}}),
         ("", "scores", {"scores": {}}),
         ("", "models", {"models": {}}),
         ("setups.a.", "layers", {"setups": {"a": {"layers": "best"}}}),

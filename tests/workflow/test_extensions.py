@@ -15,7 +15,7 @@ from headimpact.miniature.checkpoints import MAKERS
 
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(
-    r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `registry\.py`, table `(\w+)`:\n\n"
+    r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `(\w+)\.py`, table `(\w+)`:\n\n"
     r"```python\n(.*?)```",
     re.S,
 )
@@ -59,11 +59,13 @@ def extended(project, checkpoints, smolvlm):
     made = project(tiny(checkpoints, "qwen2_vl"))
     made.run()
     examples = EXAMPLE.findall(PAGE)
-    examples.append(("src/headimpact/scores/weight_norm.py", WEIGHT_NORM, "SCORES", ENTRY + "\n"))
-    assert [table for _, _, table, _ in examples] == ["SCORES", "METRICS", "FAMILIES", "SCORES"]
-    registry = made.folder / "src/headimpact/registry.py"
-    for path, content, table, line in examples:
+    path = "src/headimpact/scores/weight_norm.py"
+    examples.append((path, WEIGHT_NORM, "score_registry", "SCORES", ENTRY + "\n"))
+    tables = [table for *_, table, _ in examples]
+    assert tables == ["SCORES", "METRICS", "FAMILIES", "SCORES"]
+    for path, content, module, table, line in examples:
         (made.folder / path).write_text(content)
+        registry = made.folder / f"src/headimpact/{module}.py"
         text = registry.read_text()
         assert text.count(f"\n{table} = {{\n") == 1
         registry.write_text(text.replace(f"\n{table} = {{\n", f"\n{table} = {{\n{line}"))
@@ -76,9 +78,9 @@ def test_nothing_reruns_for_them_until_a_study_names_them(extended):
 
 def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, smolvlm):
     study = extended.config["studies"]["tiny"]
-    study["scores"] = {"head_impact": {}, "attended_share": {}, "weight_norm": {}}
+    study["scores"] = {"head_impact": {}, "background_mass": {}, "weight_norm": {}}
     study["setups"]["heavy-2"] = {"layers": "top", "count": 2, "by": "weight_norm"}
-    study["setups"]["wide-2"] = {"layers": "bottom", "count": 2, "by": "attended_share"}
+    study["setups"]["background-2"] = {"layers": "bottom", "count": 2, "by": "background_mass"}
     study["metrics"] = {"accuracy": {}, "confidence": {}}
     extended.configure(extended.config)
     planned = extended.planned("results/tiny/table4.csv")
@@ -91,14 +93,14 @@ def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extend
     assert table[["model", "metric"]].to_numpy().tolist() == [
         [model, metric] for model in ("QWEN2_VL", "SMOL") for metric in ("Accuracy", "Confidence")
     ]
-    assert table.notna().all().all() and table["wide-2"].between(0, 1).all()
+    assert table.notna().all().all() and table["background-2"].between(0, 1).all()
     scores = artifacts.read(
-        extended.folder / "results/tiny/qwen2_vl/scores/attended_share.parquet", "scores"
+        extended.folder / "results/tiny/qwen2_vl/scores/background_mass.parquet", "scores"
     )
-    # lower is better: the bottom layers are those of the widest look
+    # lower is better: the bottom layers are those that look at the background most
     means = scores.groupby("layer")["value"].mean().sort_values()
     layers = pd.read_csv(extended.folder / "results/tiny/table3.csv", dtype=str)
-    (row,) = layers.query("model == 'QWEN2_VL' and setup == 'wide-2'")["layers"]
+    (row,) = layers.query("model == 'QWEN2_VL' and setup == 'background-2'")["layers"]
     assert sorted(map(int, row.split(", "))) == sorted(means.index[-2:])
     norms = artifacts.read(
         extended.folder / "results/tiny/qwen2_vl/scores/weight_norm.parquet", "scores"

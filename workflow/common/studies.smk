@@ -5,7 +5,7 @@ from inspect import signature
 
 from pydantic import BaseModel
 
-from headimpact import checkpoints, code_version, registry
+from headimpact import checkpoints, code_version, registry, score_registry
 from headimpact.guards import has_gpu
 from headimpact.study.config import parse_config
 from headimpact.study.plan import Plan
@@ -31,6 +31,7 @@ wildcard_constraints:
     study=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     model=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     score=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    design="|".join(score_registry.DESIGNS),
     setup=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     variant=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     annotator=r"\w+",
@@ -199,8 +200,9 @@ def null_entry(plan, wildcards):
 
 
 def score_family(plan, wildcards):
-    """The family of the model, for a score that runs it."""
-    return model_family(plan, wildcards) if plan.score_runs_model(wildcards.score) else []
+    """The family of the model, for a score that opens it."""
+    opened = plan.score_checkpoint(wildcards.model, wildcards.score)
+    return model_family(plan, wildcards) if opened else []
 
 
 def layer_choice_entry(plan, wildcards):

@@ -86,11 +86,27 @@ rule questions:
         mem_mb=4000,
         runtime=10,
     params:
+        split="test",
         wrong_options=setting("questions", "wrong_options"),
         seed=setting("questions", "seed"),
         code=code("questions"),
     script:
         "../scripts/questions.py"
+
+
+# the same about the objects whose image reads are taken away
+use rule questions as impact_questions with:
+    output:
+        questions="results/{study}/impact_questions.parquet",
+    log:
+        "results/{study}/logs/impact_questions.log",
+    benchmark:
+        "results/{study}/benchmarks/impact_questions.tsv"
+    params:
+        split="impact",
+        wrong_options=setting("questions", "wrong_options"),
+        seed=setting("questions", "seed"),
+        code=code("questions"),
 
 
 rule release_layout:

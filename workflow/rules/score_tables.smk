@@ -193,3 +193,37 @@ rule layers_and_depth:
         code=code("layers_and_depth"),
     script:
         "../scripts/layers_and_depth.py"
+
+
+rule table6:
+    input:
+        unpack(ask("table6_files")),
+    output:
+        table=report(
+            "results/{study}/table6.csv",
+            caption="../report/table6.rst",
+            category="{study}",
+            labels={"item": "Table 6: scores side by side"},
+        ),
+        markdown="results/{study}/table6.md",
+    log:
+        "results/{study}/logs/table6.log",
+    benchmark:
+        "results/{study}/benchmarks/table6.tsv"
+    localrule: True
+    conda:
+        "../../envs/headimpact.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        titles=setting("titles"),
+        scores=ask("settings_of_scores"),
+        top_count=ask("top_count"),
+        attribution=ask("attribution_title"),
+        trained=ask("trained_setups"),
+        metrics=ask("metrics"),
+        code=code("table6", metric_entries),
+    script:
+        "../scripts/table6.py"

@@ -112,8 +112,8 @@ rule score:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=16000,  # a score may run the model, as rule attention does
+        runtime=240,
         gpu=gpus("score_runs_model"),
     params:
         folder=ask("images_folder"),

@@ -2,7 +2,7 @@ from job import job
 from open_images import open_images
 from open_model import open_model
 
-from headimpact.scores.attention import attended_tokens
+from headimpact.scores.attention import measure_attention
 
 with job(snakemake) as job:
     samples = job.samples("impact")
@@ -11,7 +11,7 @@ with job(snakemake) as job:
     job.write_parts(
         job.output.attention,
         "attention",
-        attended_tokens(
+        measure_attention(
             model,
             family,
             images,

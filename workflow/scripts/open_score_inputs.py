@@ -11,6 +11,8 @@ def open_score_inputs(job, title=None):
     model is opened at a call, since the attention of all may not fit in memory.
     """
     tokens, attention = job.input.get("tokens"), job.input.get("attention")
+    interventions = job.input.get("interventions")
+    knockouts = job.input.get("knockouts")
     if title is not None:
         titles = job.params.titles
         number, shards = titles.index(title), len(attention) // len(titles)
@@ -20,4 +22,6 @@ def open_score_inputs(job, title=None):
         objects=job.objects(),
         tokens=artifacts.read(tokens, "tokens") if tokens else None,
         attention=artifacts.read_all(attention, "attention") if attention else None,
+        interventions=artifacts.read_all(interventions, "interventions") if interventions else None,
+        knockouts=artifacts.read_all(knockouts, "knockouts") if knockouts else None,
     )

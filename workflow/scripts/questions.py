@@ -4,7 +4,8 @@ from headimpact import artifacts
 from headimpact.evaluation.questions import make_questions
 
 with job(snakemake) as job:
-    samples, settings = job.samples("test"), job.params
+    settings = job.params
+    samples = job.samples(settings.split)
     questions = make_questions(
         samples,
         job.objects(samples),

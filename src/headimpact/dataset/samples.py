@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import SeriesGroupBy
 
-from headimpact.artifacts import SPLITS, columns
+from headimpact.artifacts import columns
 from headimpact.dataset.masks import decode
 from headimpact.guards import UserError
+from headimpact.table_kinds import SPLITS
 
 # These reasons leave out an image; all others leave out a single object.
 IMAGE_REASONS = (

@@ -6,10 +6,10 @@ from itertools import chain, islice
 
 import pandas as pd
 
-from headimpact.artifacts import LABELS
 from headimpact.guards import AdaptiveBatch
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
+from headimpact.table_kinds import LABELS
 
 
 def evaluate(

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from headimpact import registry
-from headimpact.artifacts import LABELS
 from headimpact.guards import UserError
 from headimpact.statistics import clustered_error, perplexity
+from headimpact.table_kinds import LABELS
 
 
 def mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:

@@ -7,8 +7,8 @@ import inflect
 import numpy as np
 import pandas as pd
 
-from headimpact.artifacts import LABELS
 from headimpact.guards import UserError
+from headimpact.table_kinds import LABELS
 
 ARTICLES = ("a", "an", "the")
 

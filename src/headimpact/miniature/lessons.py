@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headimpact.artifacts import LABELS
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES, describe
 from headimpact.models.family import Family, TokenGrid
 from headimpact.models.prompts import PROMPTS
+from headimpact.table_kinds import LABELS
 
 WORLD = [(size, colour, shape) for size in RADII for colour in COLOURS for shape in SHAPES]
 

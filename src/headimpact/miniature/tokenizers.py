@@ -6,8 +6,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
-from headimpact.artifacts import LABELS
 from headimpact.dataset.scenes import COLOURS, RADII, SHAPES
+from headimpact.table_kinds import LABELS
 
 CHAT_TEMPLATES = {  # as in the real checkpoints
     "qwen2_vl": (

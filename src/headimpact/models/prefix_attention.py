@@ -85,12 +85,7 @@ def _prefix_attention(
     start = prefix_layout.start
     mask = None if attention_mask is None else attention_mask[..., :start, :start]
     prefix = (states[:, :, :start] for states in (query, key, value))
-    if implementation == "eager":
-        output, _ = _eager_attention(*prefix, mask, scaling, softcap)
-    elif softcap is None:
-        output, _ = sdpa_attention_forward(module, *prefix, mask, scaling=scaling)
-    else:
-        raise ValueError("SDPA would ignore the softcap of attention scores; use eager attention")
+    output = attend(module, *prefix, mask, implementation, scaling, softcap)
     if start < query.shape[2]:
         mask = prefix_layout.additive_mask(query, sliding_window)
         rows, weights = _eager_attention(query[:, :, start:], key, value, mask, scaling, softcap)
@@ -100,26 +95,60 @@ def _prefix_attention(
     return output, None
 
 
+def attend(
+    module, query, key, value, mask, implementation, scaling, softcap=None, is_causal=None
+) -> torch.Tensor:
+    """Attention as the model itself computes it, (batch, length, heads, size).
+
+    implementation: "sdpa" or "eager". mask: additive, or None. is_causal: whether SDPA without a
+    mask is causal; None leaves it to `module`. Raises ValueError for SDPA with a softcap.
+    """
+    if implementation == "eager":
+        return _eager_attention(query, key, value, mask, scaling, softcap)[0]
+    if softcap is not None:
+        raise ValueError("SDPA would ignore the softcap of attention scores; use eager attention")
+    states = query, key, value
+    return sdpa_attention_forward(module, *states, mask, scaling=scaling, is_causal=is_causal)[0]
+
+
 def _eager_attention(query, key, value, mask, scaling, softcap):
     """Attention as in the models' own eager implementation.
 
     Returns the output, (batch, rows, heads, size), and float32 weights, (batch, heads, rows,
-    keys). Works
-    in place: no gradient is needed, and the scores are the largest tensor of a layer.
+    keys).
+    """
+    scores = attention_scores(query, key, scaling, softcap)
+    if mask is not None:
+        scores += mask
+    weights = torch.softmax(scores, -1, dtype=torch.float32)
+    return weigh_values(weights, value).transpose(1, 2), weights
+
+
+def attention_scores(
+    query: torch.Tensor, key: torch.Tensor, scaling: float, softcap: float | None
+) -> torch.Tensor:
+    """Scores before mask and softmax, (batch, heads, rows, keys).
+
+    query: (batch, heads, rows, size). key: (batch, key heads, keys, size). Works in place: no
+    gradient is needed, and the scores are the largest tensor of a layer.
     """
     groups, rows = query.shape[1] // key.shape[1], query.shape[2]
     # the query heads of a group share their keys: the keys are not copied for each of them
     query = query.unflatten(1, (-1, groups)).flatten(2, 3)
     scores = (query @ key.transpose(2, 3)).unflatten(2, (groups, rows)).flatten(1, 2)
     if softcap is None:
-        scores *= scaling
-    else:
-        scores.mul_(scaling).div_(softcap).tanh_().mul_(softcap)
-    if mask is not None:
-        scores += mask
-    weights = torch.softmax(scores, -1, dtype=torch.float32)
-    output = weights.to(value.dtype).unflatten(1, (-1, groups)).flatten(2, 3) @ value
-    return output.unflatten(2, (groups, rows)).flatten(1, 2).transpose(1, 2), weights
+        return scores.mul_(scaling)
+    return scores.mul_(scaling).div_(softcap).tanh_().mul_(softcap)
+
+
+def weigh_values(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The values' sum under attention weights, (batch, heads, rows, size).
+
+    weights: (batch, heads, rows, keys). value: (batch, key heads, keys, size).
+    """
+    groups, rows = weights.shape[1] // value.shape[1], weights.shape[2]
+    weights = weights.to(value.dtype).unflatten(1, (-1, groups)).flatten(2, 3)
+    return (weights @ value).unflatten(2, (groups, rows)).flatten(1, 2)
 
 
 # one name for each implementation that the prefix's rows can have: transformers builds the mask
@@ -130,10 +159,13 @@ for _name, _mask in (("sdpa", sdpa_mask), ("eager", eager_mask)):
 
 
 @contextmanager
-def use_prefix_attention(config: PreTrainedConfig) -> Iterator[None]:
-    """Within it, a decoder with that configuration takes `prefix_layout=` in its forward pass."""
+def use_prefix_attention(config: PreTrainedConfig, kind: str = "prefix") -> Iterator[None]:
+    """Within it, a decoder with that configuration takes `prefix_layout=` in its forward pass.
+
+    kind: "prefix", or how the names begin under which another module registers its attention.
+    """
     before = config._attn_implementation
-    config._attn_implementation = f"prefix_{before}"
+    config._attn_implementation = f"{kind}_{before}"
     try:
         yield
     finally:

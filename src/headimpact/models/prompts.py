@@ -6,9 +6,9 @@ user's text directly behind the image.
 
 from dataclasses import dataclass
 
-from headimpact.artifacts import LABELS
 from headimpact.guards import UserError
 from headimpact.models.family import Family, Sequence, TokenGrid
+from headimpact.table_kinds import LABELS
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from PIL.Image import Image
 from headimpact.scores.coverage import mask_tokens
 
 BLUE, ORANGE, VERMILION = "#0072b2", "#e69f00", "#d55e00"  # also for colour-blind readers
+# Eight colours that colour-blind readers can tell apart (Okabe and Ito), grey for their yellow.
+COLOURS = (BLUE, VERMILION, "#009e73", ORANGE, "#cc79a7", "#56b4e9", "black", "#999999")
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
@@ -25,6 +27,14 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
         for path in map(Path, paths):
             metadata = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def distinct_colours(count: int) -> Iterable[str]:
+    """As many colours as are asked for."""
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    scale = matplotlib.colormaps["viridis"](np.linspace(0, 1, count))
+    return map(matplotlib.colors.to_hex, scale)
 
 
 def figure2(
@@ -206,8 +216,11 @@ def _label_places(ax: Axes, axis: str) -> None:
 def score_figure(scores: ScoresOfModels, name: str) -> Figure:
     """A score of every attention head as a heat map, and its mean by layer with its error.
 
-    name: the name of the score. What the score would be by chance is a line, where it is known.
+    name: the name of the score. What the score would be by chance is a line, where it is known. A
+    score of layers has no heat map.
     """
+    if all(table["head"].isna().all() for table in scores.values()):
+        return _layer_score_figure(scores, name)
     figure = Figure(figsize=(max(5, 0.8 + 3.2 * len(scores)), 7), layout="constrained")
     upper, lower = figure.subplots(
         2, len(scores), squeeze=False, height_ratios=(4, 3), sharey="row"
@@ -229,5 +242,24 @@ def score_figure(scores: ScoresOfModels, name: str) -> Figure:
     lower[0].set_ylabel(f"mean {name}")
     figure.colorbar(heat_map, ax=list(upper), label=name, shrink=0.9)
     handles, labels = lower[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _layer_score_figure(scores: ScoresOfModels, name: str) -> Figure:
+    """A score of every layer, with its standard error where it has one."""
+    figure = Figure(figsize=(max(5, 0.8 + 3.2 * len(scores)), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
+    for ax, (title, table) in zip(axes, scores.items(), strict=True):
+        table = table.sort_values("layer")
+        layers, values, errors = table["layer"], table["value"], table["standard_error"]
+        ax.plot(layers, values, "o-", color=BLUE, markersize=3, label=name)
+        if errors.notna().all():
+            area = {"color": BLUE, "alpha": 0.3, "linewidth": 0, "label": "standard error"}
+            ax.fill_between(layers, values - errors, values + errors, **area)
+        ax.set_title(title)
+        _label_places(ax, "layer")
+    axes[0].set_ylabel(name)
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure

@@ -1,10 +1,7 @@
 """What each training learned against what it forgot: forgetting.csv and Figure 6."""
 
-from collections.abc import Iterable
 from itertools import cycle
 
-import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,11 +9,9 @@ from matplotlib.lines import Line2D
 
 from headimpact.evaluation.metrics import Metric
 from headimpact.paired import paired_difference
-from headimpact.report.figures import BLUE, ORANGE, VERMILION
+from headimpact.report.figures import distinct_colours
 from headimpact.report.table4 import Answers, match_items
 
-# Eight colours that colour-blind readers can tell apart (Okabe and Ito), grey for their yellow.
-COLOURS = (BLUE, VERMILION, "#009e73", ORANGE, "#cc79a7", "#56b4e9", "black", "#999999")
 MARKERS = "os^DvPX*<>ph8d"
 RUN_COLUMNS = ["model", "setup", "variant", "learning_rate", "draw", "seed", "layers"]
 
@@ -81,7 +76,7 @@ def figure6(changes: pd.DataFrame, metrics: dict[str, Metric], learned: str) -> 
     """
     models, setups = changes["model"].unique(), changes["setup"].unique()
     forgotten = {name: metric for name, metric in metrics.items() if name != learned}
-    colours = dict(zip(setups, _distinct_colours(len(setups)), strict=True))
+    colours = dict(zip(setups, distinct_colours(len(setups)), strict=True))
     markers = dict(zip(changes["variant"].unique(), cycle(MARKERS), strict=False))
     figure = Figure(
         figsize=(max(6, 0.8 + 3.4 * len(models)), 1.2 + 2.8 * len(forgotten)), layout="constrained"
@@ -131,14 +126,6 @@ def _axis_label(verb: str, metric: Metric) -> str:
     """Says what a change is of and which way is better; text of a y axis runs upwards."""
     better = "higher is better →" if metric.higher_is_better else "← lower is better"
     return f"{verb}: change of\n{metric.shift_heading}\n{better}"
-
-
-def _distinct_colours(count: int) -> Iterable[str]:
-    """As many colours as there are setups."""
-    if count <= len(COLOURS):
-        return COLOURS[:count]
-    scale = matplotlib.colormaps["viridis"](np.linspace(0, 1, count))
-    return map(matplotlib.colors.to_hex, scale)
 
 
 def _legend_entry(label: str, colour: str, marker: str) -> Line2D:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from headimpact.artifacts import LABELS
 from headimpact.evaluation.metrics import Metric, most_probable_labels, right_labels
 from headimpact.guards import UserError
+from headimpact.table_kinds import LABELS
 
 # {title: {(setup, variant, draw): a table of kind "answers" joined with "questions"}}
 Answers = dict[str, dict[tuple[str, str, int], pd.DataFrame]]

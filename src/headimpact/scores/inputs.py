@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from headimpact.statistics import in_second_half
+
 
 @dataclass
 class ScoreInputs:
@@ -15,7 +17,10 @@ class ScoreInputs:
     tokens, attention: tables of those kinds, for a score that needs "attention".
     shifted, untrained: for nulls; a table of kind "shifted_tokens", and the "attention" of a model
     with random weights.
-    images (a CocoFolder), model and family: for a score that needs "model".
+    interventions: a table of that kind, of the designs that the score needs.
+    knockouts: a table of that kind, for a score that needs "knockouts".
+    images (a CocoFolder), model and family: for a score that needs "model". One that needs
+    "weights" gets model and family.
     """
 
     samples: pd.DataFrame
@@ -24,9 +29,16 @@ class ScoreInputs:
     attention: pd.DataFrame | None = None
     shifted: pd.DataFrame | None = None
     untrained: pd.DataFrame | None = None
+    interventions: pd.DataFrame | None = None
+    knockouts: pd.DataFrame | None = None
     images: Any = None
     model: Any = None
     family: Any = None
+
+    def attention_passes(self) -> int:
+        """How many passes of the model gave `attention`: one for each image, see `Scores.cost`."""
+        measured = self.objects["object_id"].isin(self.attention["object_id"])
+        return self.objects.loc[measured, "sample_id"].nunique()
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,11 @@ class Scores:
     standard_error: of the same shape; None where a score has none. n: how many items each number
     is a mean of. null: what the score would be by chance, of the same shape. items: (n, *shape),
     the values that `value` is the mean of, and images: (n,), the image of each, by which items are
-    resampled; None where a score is no such mean.
+    resampled; None where a score is no such mean. halves: (2, *shape), the score of either half of
+    the images, see `statistics.in_second_half`; for a score with items they follow from these.
+    cost: how many forward passes of the model the
+    score needed in all, where an image with all its descriptions is one pass, and a backward pass
+    counts as two; None if that is not known.
     """
 
     value: np.ndarray
@@ -45,12 +61,24 @@ class Scores:
     null: np.ndarray | None = None
     items: np.ndarray | None = None
     images: np.ndarray | None = None
+    halves: np.ndarray | None = None
+    cost: float | None = None
+
+    def score_halves(self) -> np.ndarray:
+        """The score of either half of the images, (2, *shape); nan where that is not known."""
+        if self.halves is not None:
+            return self.halves
+        if self.items is None or len(np.unique(self.images)) < 2:
+            return np.full((2, *self.value.shape), np.nan)
+        second = in_second_half(self.images)
+        return np.stack([self.items[~second].mean(0), self.items[second].mean(0)])
 
 
 def scores_table(name: str, scores: Scores) -> pd.DataFrame:
     """A table of kind "scores"; the head of a layer's score is null."""
     places = np.indices(scores.value.shape).reshape(scores.value.ndim, -1)
     per_head = scores.value.ndim == 2
+    first, second = scores.score_halves()
 
     def column(values: np.ndarray | None) -> np.ndarray:
         return np.full(scores.value.size, np.nan) if values is None else values.ravel()
@@ -63,7 +91,10 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
             "value": scores.value.ravel(),
             "standard_error": column(scores.standard_error),
             "null": column(scores.null),
+            "first_half": column(first),
+            "second_half": column(second),
             "n": scores.n,
+            "cost": np.nan if scores.cost is None else float(scores.cost),
         }
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from headimpact.scores.coverage import token_masks
-from headimpact.scores.head_impact import average, covering_objects, images_of
+from headimpact.scores.head_impact import average_objects, covering_objects
 from headimpact.scores.inputs import ScoreInputs, Scores
 from headimpact.scores.iou import iou, mean_iou, random_iou
 from headimpact.scores.specific import other_masks
@@ -57,8 +57,7 @@ def head_impact_nulls(
             moved[object_id] = mean_iou(attended, shifted[object_id])
 
     def scores_of(values: dict[int, np.ndarray], ids: list[int]) -> Scores:
-        images = images_of(ids, inputs.objects)
-        return average(np.array([values[x] for x in ids]), images, average_over)
+        return average_objects(inputs, ids, [values[x] for x in ids], average_over)
 
     def null(values: dict[int, np.ndarray], left_out: str = "") -> Null:
         ids = [x for x in own if x in values]

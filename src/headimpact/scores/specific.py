@@ -7,7 +7,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.coverage import token_masks
-from headimpact.scores.head_impact import average, covering_objects, images_of
+from headimpact.scores.head_impact import average_objects, covering_objects
 from headimpact.scores.inputs import ScoreInputs, Scores
 from headimpact.scores.iou import iou, mean_iou
 
@@ -35,7 +35,7 @@ def specific_head_impact(
         if object_id in others:
             ids.append(object_id)
             differences.append(iou(attended, mask) - mean_iou(attended, others[object_id]))
-    return average(np.array(differences), images_of(ids, inputs.objects), average_over)
+    return average_objects(inputs, ids, differences, average_over)
 
 
 def other_masks(

@@ -1,7 +1,7 @@
 """What all keys of config.yaml share: strict objects, options of registry entries, errors."""
 
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,17 @@ def _refuse_tilde(path: str) -> str:
 
 
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_refuse_tilde)]
+
+
+def _refuse_repeated(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names something twice; list each once")
+    return names
+
+
+def list_of(*names: str) -> type:
+    """The type of a list of some of the names, each at most once."""
+    return Annotated[list[Literal[names]], Field(min_length=1), AfterValidator(_refuse_repeated)]
 
 
 class Keys(BaseModel):

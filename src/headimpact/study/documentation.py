@@ -62,9 +62,12 @@ def _options(table: dict[str, registry.Entry]) -> dict[str, dict]:
     properties = {}
     for entry in table.values():
         for name, option in entry.options.items():
+            # entries may have an option of the same name with other choices
+            same_name = properties.get(name, {})
             properties[name] = {"description": option.meaning}
             if option.choices:
-                properties[name]["enum"] = list(option.choices)
+                choices = [*same_name.get("enum", []), *option.choices]
+                properties[name]["enum"] = list(dict.fromkeys(choices))
             else:
                 names = [JSON_TYPES.get(kind, "null") for kind in option.types]
                 properties[name]["type"] = names

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field, create_model, model_validator
 
 from headimpact import registry
-from headimpact.artifacts import SPLITS
 from headimpact.study.base import (
     Keys,
     PathText,
@@ -17,6 +16,7 @@ from headimpact.study.base import (
     WithOptions,
     error_at,
 )
+from headimpact.table_kinds import SPLITS
 
 PUBLISHED_MODELS = ("PaliGemma2", "Qwen2-VL", "SmolVLM")  # as resources/published has them
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from headimpact import registry
 from headimpact.guards import UserError
+from headimpact.study.faithfulness_plan import FaithfulnessPlan
 from headimpact.study.image_plan import Files
 from headimpact.study.keys import Setup
-from headimpact.study.score_plan import ScorePlan
+from headimpact.study.study import PUBLISHED_COUNT
 
 
-class Plan(ScorePlan):
+class Plan(FaithfulnessPlan):
     """The whole plan of a study: its images, models and scores, and here its setups and runs."""
 
     def setup(self, setup: str) -> Setup:
@@ -132,6 +133,55 @@ class Plan(ScorePlan):
                 f"setups"
             )
         return next(n for n, metric in self.study.metrics.items() if metric.kind == "perplexity")
+
+    def table6_files(self) -> Files:
+        """All scores, and what else the study measures of them.
+
+        Areas of faithfulness cost more than all scores: a study has them if it names the key.
+        """
+        files = {"scores": self.all_scores()}
+        if self.trained_setups() is not None:
+            files["shifts"] = f"{self.folder}/table4_shifts.csv"
+            files["ranks"] = f"{self.folder}/table4_ranks.csv"
+        if "faithfulness" in self.study.model_fields_set:
+            files["areas"] = f"{self.folder}/faithfulness_areas.csv"
+        if any(model.known_answer for model in self.study.models.values()):
+            files["known"] = f"{self.folder}/known_answer.csv"
+        return files
+
+    def trained_setups(self) -> dict[str, Any] | None:
+        """How Table 6 names the trained setups; None if the study compares none with `original`.
+
+        setup_of: {title of a score: the first setup of its top layers}. controls: the setups
+        whose layers no score ranks. drawn: {setup of random draws: the setup that they match in
+        depth, or None}. ranked: the metric whose ranks are shown, perplexity if there is one.
+        """
+        setups = self.study.setups
+        if "original" not in setups or len(setups) == 1:
+            return None
+        setup_of = {}
+        for name, score in self.top_setups().items():
+            setup_of.setdefault(score, name)
+        kinds = {metric.kind: name for name, metric in self.study.metrics.items()}
+        return {
+            "setup_of": setup_of,
+            "controls": [n for n in setups if n != "original" and not self.study.score_of(n)],
+            "drawn": {n: s.options.get("to") for n, s in setups.items() if "seed" in s.entry.needs},
+            "ranked": kinds.get("perplexity", next(iter(self.study.metrics))),
+        }
+
+    def top_count(self) -> int:
+        """How many layers the first setup of top layers trains; the paper's four if there is none.
+
+        Table 6 compares as many top layers of all scores.
+        """
+        counts = [self.study.setups[name].options["count"] for name in self.study.top_setups]
+        return next(iter(counts), PUBLISHED_COUNT)
+
+    def attribution_title(self) -> str | None:
+        """The title of the first score that is head attribution."""
+        names = (name for name, score in self.study.scores.items() if score.kind == "attribution")
+        return next(map(self.study.score_title, names), None)
 
     def method(self, setup: str) -> dict[str, Any]:
         """Kind and options of a setup's tuning method."""

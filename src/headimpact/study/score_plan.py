@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from headimpact import registry
+from headimpact import registry, score_registry
 from headimpact.guards import UserError
 from headimpact.study.base import Component
 from headimpact.study.image_plan import Files
-from headimpact.study.model_plan import ModelPlan
+from headimpact.study.knockout_plan import KnockoutPlan
 
 
-class ScorePlan(ModelPlan):
+class ScorePlan(KnockoutPlan):
     """The part of a study's plan that is about its scores, see `study.plan`."""
 
     def score(self, score: str) -> Component:
@@ -26,8 +26,12 @@ class ScorePlan(ModelPlan):
         return "model" in self._needs(score)
 
     def score_checkpoint(self, model: str, score: str) -> dict[str, Any] | None:
-        """The checkpoint of a model, for a score that runs it."""
-        return self.checkpoint_to_run(model) if self.score_runs_model(score) else None
+        """The checkpoint of a model, for a score that runs it or is computed from its weights."""
+        if self.score_runs_model(score):
+            return self.checkpoint_to_run(model)
+        if "weights" in self._needs(score):
+            return self.checkpoint_to_run(model) | {"device": "cpu"}
+        return None
 
     def score_inputs(self, model: str, score: str) -> Files:
         """What a score waits for beside samples and objects, by its needs in the registry."""
@@ -36,7 +40,14 @@ class ScorePlan(ModelPlan):
             files["tokens"] = f"{self.folder}/{model}/tokens.parquet"
             files["attention"] = self.attention_of([model])
         if "model" in needs:
-            files |= {**self.image_files(), "checkpoint": self.fetched_model(model)}
+            files |= self.image_files()
+        if "model" in needs or "weights" in needs:
+            files["checkpoint"] = self.fetched_model(model)
+        designs = [name for name in score_registry.DESIGNS if f"{name}_interventions" in needs]
+        if designs:
+            files["interventions"] = self.interventions_of([model], designs)
+        if "knockouts" in needs:
+            files["knockouts"] = self.knockouts_of([model])
         return files
 
     def attention_of(

@@ -1,30 +1,18 @@
 """A study: its keys together, what rules ask of it, and checks between its keys."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from headimpact import registry
-from headimpact.study import keys
+from headimpact.study import keys, knockout_keys
 from headimpact.study.base import Component, Keys, Name, Seed, Text, components, error_at
+from headimpact.study.faithfulness_keys import Faithfulness
+from headimpact.study.intervention_keys import Interventions
+from headimpact.study.run import Run
 
 PUBLISHED_SETUPS = ("top-4", "bottom-4", "random-4")  # of the paper's Table 3
 PUBLISHED_COUNT = 4  # layers of each of them
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its evaluation, or the evaluation of the model as it is."""
-
-    setup: str
-    variant: str
-    draw: int
-
-    @property
-    def path(self) -> str:
-        """The run's folder below its model's."""
-        return f"{self.setup}/{self.variant}/{self.draw}"
 
 
 class Study(Keys):
@@ -51,6 +39,9 @@ class Study(Keys):
         validate_default=True,
     )
     nulls: keys.Nulls = keys.Nulls()
+    interventions: Interventions = Interventions()
+    knockout: knockout_keys.Knockout = knockout_keys.Knockout()
+    faithfulness: Faithfulness = Faithfulness()
     models: Annotated[dict[Name, keys.Model], Field(min_length=1)]
     setups: Annotated[dict[Name, keys.Setup], Field(min_length=1)] = Field(
         keys.DEFAULT_SETUPS,
@@ -100,10 +91,15 @@ class Study(Keys):
 
     @property
     def figures(self) -> list[int]:
-        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity."""
+        """The numbers of its figures; 6 needs runs to compare with `original`, in perplexity.
+
+        8 is that of knockouts, which only a study with their score makes unasked.
+        """
         kinds = [metric.kind for metric in self.metrics.values()]
         has_runs = "original" in self.setups and len(self.setups) > 1
-        return [2, 4, 5] + [6] * (has_runs and "perplexity" in kinds and len(kinds) > 1)
+        has_changes = has_runs and "perplexity" in kinds and len(kinds) > 1
+        has_knockout = "knockout" in [score.kind for score in self.scores.values()]
+        return [2, 4, 5] + [6] * has_changes + [8] * has_knockout
 
     @property
     def first_score(self) -> str:
@@ -229,6 +225,8 @@ class Study(Keys):
                 f"scores.{self.first_score}: has a number a layer; Table 2 and figures 4 and 5 "
                 f"show the first score and want a number a head, list another one first"
             )
+        self.interventions.check(self.scores)
+        knockout_keys.check_scores(self.scores, self.knockout)
         for name, setup in self.setups.items():
             self._check_setup(name, setup)
         if "default" in self.variants:

@@ -11,39 +11,15 @@ import torch
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup, set_seed
 
-from headimpact.guards import AdaptiveBatch, NotFiniteError, first_nonfinite_layer
+from headimpact.guards import AdaptiveBatch, NotFiniteError
 from headimpact.models.family import Family
-from headimpact.models.layout import IGNORE
-from headimpact.training.batches import (
-    Collator,
-    Item,
-    move_to_device,
-    shuffled_batches,
-    sorted_by_length,
-)
+from headimpact.training.batches import Collator, Item, shuffled_batches, sorted_by_length
 from headimpact.training.frozen import add_hidden_states, decoder_layers, skip_layers
+from headimpact.training.losses import finite_losses
 from headimpact.training.state import load_state, save_state
 
 MAX_GRADIENT_NORM = 1.0  # gradients of a larger norm are scaled down to it
 MAX_LOSS = 700  # nats, the largest whose exponential a float holds
-
-
-def description_losses(
-    model: torch.nn.Module, family: Family, inputs: dict
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each item's loss (nats), summed over its description's tokens, and their number.
-
-    inputs: the Collator's, on the model's device. Returns two tensors (batch,).
-    """
-    inputs = dict(inputs)
-    labels = inputs.pop("labels")
-    if "features" in inputs:
-        inputs["mm_encoder_outputs"] = family.encoder_outputs(inputs.pop("features"))
-    logits = model(**inputs, use_cache=False).logits.float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none"
-    ).view(labels.shape)
-    return losses.sum(1), (labels != IGNORE).sum(1)
 
 
 def finetune(
@@ -190,14 +166,5 @@ class _Trainer:
         return math.exp(loss)
 
     def _losses(self, items):
-        inputs = move_to_device(self.collate(items), self.model.device)
-        losses, counts = description_losses(self.adapted, self.family, inputs)
-        if not torch.isfinite(losses).all():
-            item = items[int((~torch.isfinite(losses)).nonzero()[0])]
-            inputs = move_to_device(self.collate([item]), self.model.device)
-            where = first_nonfinite_layer(
-                decoder_layers(self.model, self.family),
-                lambda: description_losses(self.adapted, self.family, inputs),
-            )
-            raise NotFiniteError(f"sample {item.sample_id}: the loss is not finite, {where}")
-        return losses, counts
+        layers = decoder_layers(self.model, self.family)
+        return finite_losses(self.adapted, self.family, layers, self.collate, items)
