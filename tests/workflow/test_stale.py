@@ -265,20 +265,20 @@ PROMPTED = jobs(ATTENDED, TUNED, EVALUATED)
         ("models/continuations.py", lambda text: f"# a comment\n\n\n{text}\n# another\n", {}),
         ("scores/attention.py", lambda text: text.replace("    ", "\t"), {}),
         # new entries, which jobs receive through params
-        ("artifacts.py", ("TABLES = {", 'TABLES = {"new": {"a": "int64"},'), {}),
+        ("table_kinds.py", ("TABLES = {", 'TABLES = {"new": {"a": "int64"},'), {}),
         (
             "study/keys.py",
             ("class Questions(Keys):", "class Questions(Keys):\n    new: int = 1"),
             {},
         ),
         (
-            "registry.py",
+            "score_registry.py",
             ("SCORES = {", 'SCORES = {"new": ScoreEntry("scores.new:new"),'),
             {},
         ),
         # the columns of a table
         (
-            "artifacts.py",
+            "table_kinds.py",
             ('"answer": "string"', '"answer": "string?"'),
             jobs(EVALUATED, questions=1),
         ),

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from headimpact.evaluation.metrics import Metric
 from headimpact.paired import paired_difference
@@ -13,6 +14,10 @@ from headimpact.report.figures import distinct_colours
 from headimpact.report.table4 import Answers, match_items
 
 MARKERS = "os^DvPX*<>ph8d"
+# Runs that diverge lie ten times as far away as the others: the x axis is linear up to this value,
+# and logarithmic beyond.
+LINEAR = 0.2
+TICKS = (-5, -2, -1, -0.5, -0.2, -0.1, 0, 0.1, 0.2, 0.5, 1, 2, 5)
 RUN_COLUMNS = ["model", "setup", "variant", "learning_rate", "draw", "seed", "layers"]
 
 
@@ -72,7 +77,8 @@ def figure6(changes: pd.DataFrame, metrics: dict[str, Metric], learned: str) -> 
     of the training. The model as it is lies where the zero lines cross. Where there are several
     variants, a thin line joins it with the means over the draws of a setup, in the order of the
     learning rate: of two setups, the one whose line is the better in a panel forgets less when it
-    has learned as much.
+    has learned as much. The x axis is linear up to LINEAR
+    and logarithmic beyond.
     """
     models, setups = changes["model"].unique(), changes["setup"].unique()
     forgotten = {name: metric for name, metric in metrics.items() if name != learned}
@@ -111,6 +117,10 @@ def _draw_runs(
     ax.axhline(0, color="black", linewidth=0.6)
     ax.axvline(0, color="black", linewidth=0.6)
     ax.grid(alpha=0.3)
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=1.5)
+    ax.xaxis.set_major_locator(FixedLocator(TICKS))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
     for setup, of_setup in runs.groupby("setup", sort=False):
         for variant, points in of_setup.groupby("variant", sort=False):
             style = {"color": colours[setup], "marker": markers[variant], "alpha": 0.75}
