@@ -71,3 +71,10 @@ def test_orders_are_those_of_all_scores_of_heads_with_their_direction():
     settings = plan().order_settings()
     assert settings["titles"] == ["Head Impact", "wider"]
     assert settings["higher_is_better"] == [True, True]
+
+
+@pytest.mark.parametrize("seed_offset", [0, 1000])
+def test_table_6_waits_for_areas_only_if_it_is_asked_to(seed_offset):
+    assert "areas" not in plan(seed_offset).table6_files()
+    files = plan(seed_offset, in_table6=True).table6_files()
+    assert files["areas"] == "results/s/faithfulness_areas.csv"

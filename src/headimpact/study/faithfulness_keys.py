@@ -43,6 +43,9 @@ class Faithfulness(Keys):
         "depth, about 240 for four scores of heads. On the miniatures that costs 90 to 150 plain "
         "passes an image and variant, six to eight minutes of one core for 100 images",
     )
+    in_table6: bool = Field(
+        False, description="whether Table 6 has the areas under the curves, and so waits for them"
+    )
     batch: Positive = Field(64, description="sets of heads at a time, which share a pass")
     shards: Several = Field(1, description="jobs that share the images")
     seed: Seed = Field(0, description="of the objects and of the random orders")

@@ -137,13 +137,13 @@ class Plan(FaithfulnessPlan):
     def table6_files(self) -> Files:
         """All scores, and what else the study measures of them.
 
-        Areas of faithfulness cost more than all scores: a study has them if it names the key.
+        Areas of faithfulness cost more than all scores: a study has them only if it asks for them.
         """
         files = {"scores": self.all_scores()}
         if self.trained_setups() is not None:
             files["shifts"] = f"{self.folder}/table4_shifts.csv"
             files["ranks"] = f"{self.folder}/table4_ranks.csv"
-        if "faithfulness" in self.study.model_fields_set:
+        if self.study.faithfulness.in_table6:
             files["areas"] = f"{self.folder}/faithfulness_areas.csv"
         if any(model.known_answer for model in self.study.models.values()):
             files["known"] = f"{self.folder}/known_answer.csv"
