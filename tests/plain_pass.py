@@ -50,7 +50,7 @@ def intervened_pass(model, family, sequence, inputs, intervention, variant):
 
     The first records what enters each layer. In the second, the tokens up to the last image token
     enter each layer as in the first, and the attention weights of the text are edited; the output
-    is computed anew from the edited weights. inputs: of the model's forward, beside the ids.
+    is computed again from the edited weights. inputs: of the model's forward, beside the ids.
     Returns log-probabilities over the vocabulary, (target tokens, vocabulary).
     """
     text = model.get_submodule(family.decoder)

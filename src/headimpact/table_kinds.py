@@ -2,6 +2,7 @@
 
 SPLITS = ("impact", "train", "validation", "test")
 LABELS = ("A", "B", "C", "D")  # of the four options of a question
+LABEL_COLUMNS = [f"log_{label}" for label in LABELS]  # of their log-probabilities
 
 _IMAGE = {
     "image_id": "int64",

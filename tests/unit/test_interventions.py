@@ -97,7 +97,7 @@ def test_no_intervention_equals_the_scores_of_continuations(case, variant):
 
 
 def test_the_text_knows_nothing_of_an_image_of_one_tile_once_all_heads_have_lost_it(case):
-    """Between tiles stands text of the prefix, which still reads the tiles before it."""
+    """Text between tiles is part of the prefix, and still reads the tiles before it."""
     model, family, image, sequence, _ = case
     if len(image.grid.tiles) > 1:
         pytest.skip("the image has several tiles")

@@ -7,7 +7,8 @@ import torch
 
 from headimpact.knockout_names import ROWS, SOURCES
 from headimpact.models.family import Sequence
-from headimpact.scores.knockout_design import draw_items, row_set, token_sets, window
+from headimpact.scores.intervention_design import shuffle_items
+from headimpact.scores.knockout_design import row_set, token_sets, window
 
 
 def test_a_window_is_centred_and_clipped_at_the_ends():
@@ -121,19 +122,19 @@ def test_random_tokens_follow_the_seed_and_the_object_alone():
     assert len(drawn) == 3
 
 
-SAMPLES = pd.DataFrame({"sample_id": range(20)})
+SAMPLES = pd.DataFrame({"sample_id": range(20), "split": "impact"})
 MANY = pd.DataFrame({"object_id": range(60), "sample_id": np.arange(60) % 30})
 
 
 def test_items_are_objects_of_the_samples_one_an_image():
-    items = draw_items(SAMPLES, MANY, 100, seed=0)
+    items = shuffle_items(SAMPLES, MANY, "impact", 0)
     assert sorted(items["sample_id"]) == list(range(20))
     assert set(items["object_id"]) <= set(MANY["object_id"])
     assert (items["object_id"] % 30 == items["sample_id"]).all()
     assert set(items["object_id"] // 30) == {0, 1}  # not always an image's first object
 
 
-def test_more_items_are_the_same_and_others():
-    few, many = (draw_items(SAMPLES, MANY, count, seed=3)["object_id"].tolist() for count in (5, 9))
-    assert many[:5] == few and len(many) == 9
-    assert draw_items(SAMPLES, MANY, 5, seed=4)["object_id"].tolist() != few
+def test_the_order_of_items_depends_on_the_seed_alone():
+    order = shuffle_items(SAMPLES, MANY, "impact", 3)["object_id"].tolist()
+    assert shuffle_items(SAMPLES, MANY, "impact", 3)["object_id"].tolist() == order
+    assert shuffle_items(SAMPLES, MANY, "impact", 4)["object_id"].tolist()[:5] != order[:5]

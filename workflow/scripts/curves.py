@@ -1,6 +1,6 @@
 from job import job
 from open_head_orders import open_head_orders
-from open_images import open_images
+from open_items import open_items
 from open_model import open_model
 
 from headimpact import artifacts
@@ -11,12 +11,8 @@ from headimpact.scores.intervention_rows import intervention_rows
 with job(snakemake) as job:
     settings = job.params.settings
     samples = artifacts.read(job.input.samples, "samples")
-    # the items are drawn from all images, and shared out then
-    items = shuffle_items(samples, job.objects(), "test", job.params.orders["seed"])
-    items = job.share(items.head(settings["items"]))
-    samples = samples[samples["sample_id"].isin(items["sample_id"])]
-    questions = artifacts.read(job.input.questions, "questions")
-    images = open_images(job, samples)
+    drawn = shuffle_items(samples, job.objects(), "test", job.params.orders["seed"])
+    items, samples, images, questions = open_items(job, drawn.head(settings["items"]))
     model, family, identity = open_model(job)
     ablated = ablated_sets(*open_head_orders(job, job.input.scores))
     ablated = ablated.reshape(-1, family.layers, family.heads)

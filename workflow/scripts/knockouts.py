@@ -1,20 +1,18 @@
 from job import job
-from open_images import open_images
+from open_items import open_items
 from open_model import open_model
 
 from headimpact import artifacts
-from headimpact.scores.knockout_design import draw_items, token_sets
+from headimpact.scores.intervention_design import shuffle_items
+from headimpact.scores.knockout_design import token_sets
 from headimpact.scores.knockout_rows import KnockoutSettings, knockout_rows
 
 with job(snakemake) as job:
-    draw, settings, questions = job.params.draw, job.params.settings, job.input.get("questions")
+    draw, settings = job.params.draw, job.params.settings
     samples = artifacts.read(job.input.samples, "samples")
-    samples = samples[samples["split"] == "impact"]
-    # the items are drawn from all images, and shared out then
-    items = job.share(draw_items(samples, job.objects(samples), **draw))
-    samples = samples[samples["sample_id"].isin(items["sample_id"])]
+    drawn = shuffle_items(samples, job.objects(), "impact", draw["seed"]).head(draw["count"])
+    items, samples, images, questions = open_items(job, drawn)
     tokens = artifacts.read(job.input.tokens, "tokens")
-    images = open_images(job, samples)
     model, family, identity = open_model(job)
     rows = knockout_rows(
         model,
@@ -23,7 +21,7 @@ with job(snakemake) as job:
         samples,
         items,
         token_sets(tokens, job.objects(samples), items["object_id"].tolist(), draw["seed"]),
-        artifacts.read(questions, "questions") if questions else None,
+        questions,
         KnockoutSettings(**settings),
         job.study.knockout.batch,
     )

@@ -14,7 +14,7 @@ import pandas as pd
 from headimpact import registry
 from headimpact.guards import UserError
 from headimpact.statistics import clustered_error, perplexity
-from headimpact.table_kinds import LABELS
+from headimpact.table_kinds import LABEL_COLUMNS, LABELS
 
 
 def mean(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
@@ -77,7 +77,7 @@ def most_probable_labels(items: pd.DataFrame) -> np.ndarray:
 
 
 def _label_logs(items: pd.DataFrame) -> np.ndarray:
-    return items[[f"log_{label}" for label in LABELS]].to_numpy()
+    return items[LABEL_COLUMNS].to_numpy()
 
 
 def right_labels(items: pd.DataFrame) -> np.ndarray:

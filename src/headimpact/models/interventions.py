@@ -1,6 +1,6 @@
 """What a model predicts once chosen heads read the image no longer.
 
-Many interventions on one sequence share a pass: the prefix is computed once, and behind it stands a
+Many interventions on one sequence share a pass: the prefix is computed once, and is followed by a
 branch for each intervention, the text behind the image. Where the image sees the prompt, the prefix
 is the whole prompt, and a branch repeats the prompt's text: its rows see the image's tokens as they
 are without an intervention. Without an intervention, a branch equals the plain pass.
@@ -39,11 +39,11 @@ def branch_tokens(family: Family, sequence: Sequence) -> range:
     """Indices in `sequence.ids` of the tokens on which an intervention acts.
 
     They are all behind the image but the last one, from which nothing is predicted. Raises
-    ValueError if the target begins before a token of the text stands behind the image.
+    ValueError if no token of the text is between the image and the target.
     """
     last_image = max(i for i, token in enumerate(sequence.ids) if token == family.image_token)
     if sequence.start <= last_image + 1:
-        raise ValueError("no text stands between the image and the target")
+        raise ValueError("no text is between the image and the target")
     return range(last_image + 1, len(sequence.ids) - 1)
 
 
@@ -95,6 +95,11 @@ def branched_length(family: Family, sequence: Sequence, branches: int) -> int:
     tokens = branch_tokens(family, sequence)
     start = sequence.start if family.attention_pattern == "prefix" else tokens.start
     return start + branches * len(tokens)
+
+
+def passes_per_branch(family: Family, sequence: Sequence, branches: int) -> float:
+    """The cost of a branch of such a pass, in passes of the sequence alone."""
+    return branched_length(family, sequence, branches) / (len(sequence.ids) - 1) / branches
 
 
 def _reads(layout, tokens, intervention):

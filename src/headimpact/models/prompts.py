@@ -6,6 +6,8 @@ user's text directly behind the image.
 
 from dataclasses import dataclass
 
+import torch
+
 from headimpact.guards import UserError
 from headimpact.models.family import Family, Sequence, TokenGrid
 from headimpact.table_kinds import LABELS
@@ -67,3 +69,13 @@ def choices(family: Family, grid: TokenGrid, options: list[str]) -> list[Sequenc
     if any(len(s.ids) != s.start + 1 for s in sequences):
         raise UserError("a label A to D is more than one token")
     return sequences
+
+
+def question(family: Family, grid: TokenGrid, options: list[str]) -> tuple[Sequence, torch.Tensor]:
+    """One sequence that predicts all four labels of the question, and their ids.
+
+    The labels follow the same prompt, so that the prediction before the first sequence's label has
+    the probabilities of all. Returns the Sequence of label A, and LongTensor (4,).
+    """
+    sequences = choices(family, grid, options)
+    return sequences[0], torch.tensor([sequence.ids[-1] for sequence in sequences])

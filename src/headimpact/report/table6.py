@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from headimpact.scores.inputs import scores_of_table
+from headimpact.scores.layers import layer_scores
 from headimpact.statistics import highest
 
 OUTCOMES = ("log_probability", "margin")  # of faithfulness and completeness
@@ -18,18 +20,17 @@ class RankedScore:
     table: pd.DataFrame
     higher_is_better: bool
 
-    def values(self, column: str = "value") -> np.ndarray:
-        """A column as float64 (layers, heads) or (layers,), turned so that higher is better."""
-        table = self.table.sort_values(["layer", "head"])
-        values = table[column].to_numpy(float) * (1 if self.higher_is_better else -1)
-        per_layer = table["head"].isna().all()
-        return values if per_layer else values.reshape(table["layer"].max() + 1, -1)
+    @property
+    def values(self) -> np.ndarray:
+        """float64 (layers, heads) or (layers,), turned so that higher is better."""
+        values = scores_of_table(self.table).value
+        return values if self.higher_is_better else -values
 
     @property
     def layer_values(self) -> np.ndarray:
         """float64 (layers,), the mean over the heads, by which layers are ranked."""
-        values = self.values()
-        return values if values.ndim == 1 else values.mean(1)
+        values = layer_scores(self.table)
+        return values if self.higher_is_better else -values
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _cell(value: object) -> str:
 
 
 def _by_head(score: RankedScore) -> bool:
-    return score.values().ndim == 2
+    return score.values.ndim == 2
 
 
 def _agreement(
@@ -138,7 +139,7 @@ def _agreement(
     tops = highest(np.stack([layers, reference.layer_values]), count)
     return {
         "passes": score.table["cost"].iloc[0],
-        "split_half": _rho(score.values("first_half"), score.values("second_half")),
+        "split_half": _rho(*scores_of_table(score.table).halves),
         "rho_reference": _rho_of_scores(score, reference),
         "rho_attribution": np.nan if attribution is None else _rho_of_scores(score, attribution),
         "rho_depth": _rho(layers, np.arange(len(layers))),
@@ -148,7 +149,7 @@ def _agreement(
 
 def _rho_of_scores(a: RankedScore, b: RankedScore) -> float:
     if _by_head(a) and _by_head(b):
-        return _rho(a.values(), b.values())
+        return _rho(a.values, b.values)
     return _rho(a.layer_values, b.layer_values)
 
 

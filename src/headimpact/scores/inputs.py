@@ -100,7 +100,11 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
 
 
 def scores_of_table(table: pd.DataFrame) -> Scores:
-    """The values of a table that `scores_table` made, without items."""
-    layers = table["layer"].max() + 1
-    value = table.sort_values(["layer", "head"])["value"].to_numpy()
-    return Scores(value if table["head"].isna().all() else value.reshape(layers, -1))
+    """The values of a table that `scores_table` made, and its halves, without items."""
+    shape = (-1,) if table["head"].isna().all() else (table["layer"].max() + 1, -1)
+    table = table.sort_values(["layer", "head"])
+    value, *halves = (
+        table[name].to_numpy(float).reshape(shape)
+        for name in ("value", "first_half", "second_half")
+    )
+    return Scores(value, halves=np.stack(halves))

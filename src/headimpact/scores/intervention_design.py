@@ -16,7 +16,8 @@ def shuffle_items(
 ) -> pd.DataFrame:
     """An object of each image of a split that has one, in an order that the seed decides.
 
-    samples, objects: tables of those kinds. Returns a table of kind "objects".
+    samples, objects: tables of those kinds. Returns a table of kind "objects", whose first rows are
+    the items of a study that takes fewer.
     """
     in_split = samples.loc[samples["split"] == split, "sample_id"]
     objects = objects[objects["sample_id"].isin(in_split)]

@@ -15,13 +15,12 @@ from headimpact.models.features import compute
 from headimpact.models.intervened_attention import Variant
 from headimpact.models.interventions import (
     Intervention,
-    branched_length,
+    passes_per_branch,
     predict_under_interventions,
 )
 from headimpact.scores.attention import pack
-from headimpact.table_kinds import LABELS
+from headimpact.table_kinds import LABEL_COLUMNS, LABELS
 
-LABEL_COLUMNS = [f"log_{label}" for label in LABELS]
 DESCRIPTION_COLUMNS = ["log_probability", "tokens", "kl"]
 
 
@@ -99,10 +98,8 @@ def _describe(predict, family, grid, description):
 
 def _ask(predict, family, grid, options):
     """Log-probabilities of the labels A to D for each set, and its cost in plain passes."""
-    # the labels stand behind the same prompt, so that one sequence has the predictions of all
-    sequences = prompts.choices(family, grid, options)
-    label_ids = torch.tensor([sequence.ids[-1] for sequence in sequences])
-    return predict(sequences[0], lambda logs: logs[0, label_ids.to(logs.device)].tolist())
+    sequence, label_ids = prompts.question(family, grid, options)
+    return predict(sequence, lambda logs: logs[0, label_ids.to(logs.device)].tolist())
 
 
 def _predict(model, family, image, variant, run_in_batches, interventions, sequence, summarise):
@@ -112,8 +109,7 @@ def _predict(model, family, image, variant, run_in_batches, interventions, seque
         predictions = predict_under_interventions(
             model, family, image, sequence, batch, variant, pieces=len(batch)
         )
-        tokens = branched_length(family, sequence, len(batch))
-        cost = tokens / (len(sequence.ids) - 1) / len(batch)
+        cost = passes_per_branch(family, sequence, len(batch))
         return [(summarise(logs), cost) for logs in predictions]
 
     results = chain.from_iterable(run_in_batches(run, interventions))

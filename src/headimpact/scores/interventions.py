@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from headimpact.table_kinds import LABELS
+from headimpact.table_kinds import LABEL_COLUMNS, LABELS
 
 
 def read_heads(rows: pd.DataFrame) -> np.ndarray:
@@ -27,9 +27,18 @@ def outcome_values(rows: pd.DataFrame, outcome: str) -> np.ndarray:
         return rows["log_probability"].to_numpy()
     if outcome == "kl":
         return -rows["kl"].to_numpy()
-    logs = rows[[f"log_{label}" for label in LABELS]].to_numpy()
-    right = np.arange(len(LABELS)) == rows["answer"].map(LABELS.index).to_numpy()[:, None]
-    return logs[right] - np.where(right, -np.inf, logs).max(1)
+    right, best_wrong = label_logs(rows)
+    return right - best_wrong
+
+
+def label_logs(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of the right label and of the most probable wrong one, float64 (rows,).
+
+    rows: with LABEL_COLUMNS and `answer`, of which none is null.
+    """
+    logs = rows[LABEL_COLUMNS].to_numpy(float)
+    is_right = np.array(LABELS) == rows["answer"].to_numpy(object)[:, None]
+    return logs[is_right], np.where(is_right, -np.inf, logs).max(1)
 
 
 def total_passes(rows: pd.DataFrame, design: str) -> float:

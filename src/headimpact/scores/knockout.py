@@ -10,10 +10,9 @@ import pandas as pd
 from headimpact.guards import UserError
 from headimpact.scores.head_impact import images_of
 from headimpact.scores.inputs import ScoreInputs, Scores
+from headimpact.scores.interventions import label_logs
 from headimpact.statistics import clustered_error
-from headimpact.table_kinds import LABELS
 
-LABEL_COLUMNS = [f"log_{label}" for label in LABELS]
 DROP = {"description": "log_probability", "question": "margin"}  # the score's measures
 PLACE = ["rows", "source", "layer"]
 
@@ -91,10 +90,7 @@ def _description_values(knockouts: pd.DataFrame) -> pd.DataFrame:
 def _question_values(knockouts: pd.DataFrame) -> pd.DataFrame:
     """The right label's log-probability, and its margin over the best wrong label's."""
     rows = knockouts[knockouts["outcome"] == "question"]
-    logs = rows[LABEL_COLUMNS].to_numpy(float)
-    right = np.array(LABELS) == rows["answer"].to_numpy(object)[:, None]
-    right_log = np.where(right, logs, -np.inf).max(1)
-    margin = right_log - np.where(right, -np.inf, logs).max(1)
-    rows = rows.assign(answered_rightly=margin > 0)
-    values = {"probability": right_log, "margin": margin}
+    right, best_wrong = label_logs(rows)
+    rows = rows.assign(answered_rightly=right > best_wrong)
+    values = {"probability": right, "margin": right - best_wrong}
     return pd.concat(rows.assign(measure=name, value=value) for name, value in values.items())

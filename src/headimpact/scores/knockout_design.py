@@ -15,18 +15,6 @@ from headimpact.scores.specific import other_masks
 HALF = 0.5  # the share of a token that an object covers at least, for all sources but object_any
 
 
-def draw_items(samples: pd.DataFrame, objects: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """At most `count` objects of the samples, a table of kind "objects", one an image.
-
-    Images, and of each image the object, are drawn by the seed; a larger count adds images and
-    changes none.
-    """
-    objects = objects[objects["sample_id"].isin(samples["sample_id"])]
-    order = np.random.default_rng(seed).permutation(len(objects))
-    items = objects.iloc[order].drop_duplicates("sample_id")
-    return items.iloc[:count].reset_index(drop=True)
-
-
 def window(centre: int, width: int, layers: int) -> range:
     """The layers of the window around `centre`, `width` of them unless an end clips it.
 

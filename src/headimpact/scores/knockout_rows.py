@@ -18,11 +18,11 @@ from headimpact.models.intervened_attention import Variant
 from headimpact.models.interventions import (
     Intervention,
     branch_tokens,
-    branched_length,
+    passes_per_branch,
     predict_under_interventions,
 )
 from headimpact.scores.knockout_design import row_set, window
-from headimpact.table_kinds import LABELS
+from headimpact.table_kinds import LABEL_COLUMNS, LABELS
 
 Place = tuple[str | None, str | None, int | None]  # rows, source and layer; None for no knockout
 PLAIN = (None, None, None)
@@ -116,8 +116,7 @@ def _knock_out(
     predictions = predict_under_interventions(
         model, family, task.image, sequence, interventions, settings.variant, len(places)
     )
-    length = branched_length(family, sequence, len(places))
-    passes = length / (len(sequence.ids) - 1) / len(places)
+    passes = passes_per_branch(family, sequence, len(places))
     return [
         {
             "rows": rows,
@@ -126,7 +125,7 @@ def _knock_out(
             "image_tokens": 0 if source is None else int(sources[source].sum()),
             "passes": passes,
             **dict.fromkeys(("log_probability", "tokens", "answer")),
-            **{f"log_{label}": None for label in LABELS},
+            **dict.fromkeys(LABEL_COLUMNS),
             **task.summarise(logs),
         }
         for (rows, source, layer), logs in zip(places, predictions, strict=True)
@@ -150,14 +149,11 @@ def _describe(
 def _ask(family: Family, image: EncodedImage, question: dict, settings: KnockoutSettings) -> _Task:
     """The four-option question about an object."""
     options = [question[f"option_{label}"] for label in LABELS]
-    # the labels stand behind the same prompt, so that one sequence has the predictions of all
-    sequences = prompts.choices(family, image.grid, options)
-    label_ids = torch.tensor([sequence.ids[-1] for sequence in sequences])
+    sequence, label_ids = prompts.question(family, image.grid, options)
 
     def summarise(logs: torch.Tensor) -> dict:
         values = logs[0, label_ids.to(logs.device)].tolist()
-        columns = {f"log_{label}": value for label, value in zip(LABELS, values, strict=True)}
-        return {"answer": question["answer"], **columns}
+        return {"answer": question["answer"], **dict(zip(LABEL_COLUMNS, values, strict=True))}
 
     rows = [name for name in settings.rows if name in QUESTION_ROWS]
-    return _Task(image, sequences[0], rows, summarise)
+    return _Task(image, sequence, rows, summarise)
