@@ -16,6 +16,7 @@ def ranked(values, higher_is_better=True, **fields):
 
 HEADS = [[8, 7], [6, 5], [4, 3], [2, 1]]  # falls with depth, layer by layer
 REVERSED = [[1, 2], [3, 4], [5, 6], [7, 8]]
+TIMES = ["model", "score", "seconds", "seconds_in_passes"]
 
 
 def row(table, score="other"):
@@ -169,3 +170,9 @@ def test_markdown_has_intervals_and_no_empty_columns(training):
     heading = text.splitlines()[2]
     assert "perplexity low" not in heading and "faithfulness" not in heading
     assert text.count("| other | layer |") == 0 and "| other | head | 3 |" in text
+
+
+def test_the_time_of_a_score_stands_beside_its_passes():
+    times = pd.DataFrame([("M", "other", 12.0, 3.5)], columns=TIMES)
+    other = row(table6({"M": {"other": ranked(HEADS, cost=3)}}, 1, times=times))
+    assert other[["passes", "seconds", "seconds_in_passes"]].tolist() == [3, 12, 3.5]

@@ -198,6 +198,7 @@ rule layers_and_depth:
 rule table6:
     input:
         unpack(ask("table6_files")),
+        samples=rules.samples.output.samples,
     output:
         table=report(
             "results/{study}/table6.csv",
@@ -223,6 +224,8 @@ rule table6:
         top_count=ask("top_count"),
         attribution=ask("attribution_title"),
         trained=ask("trained_setups"),
+        jobs=ask("jobs_of_scores"),
+        attention_jobs=ask("attention_jobs"),
         metrics=ask("metrics"),
         code=code("table6", metric_entries),
     script:

@@ -5,6 +5,7 @@ from job import job
 
 from headimpact import artifacts, registry
 from headimpact.evaluation.metrics import load_metrics
+from headimpact.report.job_times import read_benchmarks, score_times
 from headimpact.report.table6 import RankedScore, Training, table6, table6_markdown
 
 
@@ -33,6 +34,12 @@ with job(snakemake) as job:
             metrics={metric.title: name for name, metric in metrics.items()},
             **trained | {"ranked": metrics[trained["ranked"]].title},
         )
+    times = score_times(
+        read_benchmarks(Path(job.output.table).parent / "benchmarks"),
+        params.jobs,
+        params.attention_jobs,
+        len(job.samples("impact")),
+    )
     table = table6(
         scores,
         params.top_count,
@@ -40,6 +47,7 @@ with job(snakemake) as job:
         read_csv(job.input.get("areas")),
         read_csv(job.input.get("known")),
         training,
+        times,
     )
     table.to_csv(job.output.table, index=False)
     Path(job.output.markdown).write_text(table6_markdown(table), encoding="utf-8")

@@ -1,6 +1,5 @@
 """Collects what the results of a study depend on: versions, checkpoints, seeds, machines."""
 
-import csv
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any
 from headimpact import artifacts
 from headimpact.artifacts import file_sha256
 from headimpact.guards import UserError
+from headimpact.report.job_times import read_benchmarks
 
 
 def gather(folder: str | Path, study: dict[str, Any], downloads: dict[str, str]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def gather(folder: str | Path, study: dict[str, Any], downloads: dict[str, str])
         "machines": _merge(record.get("machine", {}) for record in records.values()),
         "checkpoints": _checkpoints(records.values()),
         "data": {"downloads": downloads, **_describe_images(folder / "samples.parquet", damaged)},
-        "rules": _read_benchmarks(folder / "benchmarks"),
+        "rules": read_benchmarks(folder / "benchmarks"),
         "code": {name: record["code"] for name, record in records.items() if "code" in record},
         "files": {str(path.relative_to(folder)): file_sha256(path) for path in results},
         "damaged": damaged,
@@ -89,24 +89,3 @@ def _describe_images(path: Path, damaged: dict[str, str]) -> dict[str, Any]:
     samples = artifacts.read(path, "samples")
     combined = hashlib.sha256("".join(samples["sha256"].dropna()).encode())
     return {"images": len(samples), "sha256": combined.hexdigest()}
-
-
-def _read_benchmarks(folder: Path) -> dict[str, dict]:
-    """{job: seconds and peak memory}, from the files that Snakemake wrote."""
-    benchmarks = {}
-    for path in sorted(folder.glob("*.tsv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                benchmarks[path.stem] = {
-                    "seconds": _to_number(row["s"]),
-                    "peak_mb": _to_number(row["max_rss"]),
-                }
-    return benchmarks
-
-
-def _to_number(text: str) -> float | None:
-    """The number; None for NA and -, which Snakemake writes if a job was too short to measure."""
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -59,15 +59,17 @@ def table6(
     areas: pd.DataFrame | None = None,
     known: pd.DataFrame | None = None,
     training: Training | None = None,
+    times: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """A row for each model and score, for each order of heads that `areas` has beside the scores,
     and for each control; columns without a value are nan.
 
     scores: {model: {score: RankedScore}}, the first score of each model is the reference. count:
     how many layers are the top. attribution: the score that is head attribution. areas, known: the
-    tables of `faithfulness_areas.csv` and `known_answer.csv`.
+    tables of `faithfulness_areas.csv` and `known_answer.csv`. times: see `job_times.score_times`.
 
-    passes is the score's cost, see `scores.inputs.Scores`. split_half is Spearman's rho between the
+    passes is the score's cost, see `scores.inputs.Scores`; seconds and seconds_in_passes are what
+    was measured of it. split_half is Spearman's rho between the
     scores of either half of the images. rho_reference, rho_attribution and rho_depth are Spearman's
     rho with the first score, with attribution and with the layer's index; over heads where both
     have a number a head, else over layers, with a layer's index always over layers. top_overlap
@@ -83,6 +85,9 @@ def table6(
         reference = next(iter(of_model.values()))
         for title, score in of_model.items():
             row = {"model": model, "score": title, "unit": "head" if _by_head(score) else "layer"}
+            row["passes"] = score.table["cost"].iloc[0]
+            if times is not None:
+                row |= _times(times, model, title)
             row |= _agreement(score, reference, of_model.get(attribution), count)
             if areas is not None:
                 row |= _areas(areas, model, title)
@@ -138,7 +143,6 @@ def _agreement(
     layers = score.layer_values
     tops = highest(np.stack([layers, reference.layer_values]), count)
     return {
-        "passes": score.table["cost"].iloc[0],
         "split_half": _rho(*scores_of_table(score.table).halves),
         "rho_reference": _rho_of_scores(score, reference),
         "rho_attribution": np.nan if attribution is None else _rho_of_scores(score, attribution),
@@ -161,6 +165,11 @@ def _rho(a: np.ndarray, b: np.ndarray) -> float:
     if np.isnan([a, b]).any() or min(np.ptp(a), np.ptp(b)) == 0:
         return np.nan
     return float(spearmanr(a, b).statistic)
+
+
+def _times(times: pd.DataFrame, model: str, title: str) -> dict[str, float]:
+    rows = times[(times["model"] == model) & (times["score"] == title)]
+    return rows[["seconds", "seconds_in_passes"]].iloc[0].to_dict()
 
 
 def _areas(areas: pd.DataFrame, model: str, title: str) -> dict[str, float]:

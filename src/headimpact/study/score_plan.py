@@ -1,6 +1,7 @@
 """What jobs are given of the scores of a study: attention, scores of heads, and their nulls."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from headimpact import registry, score_registry
@@ -184,6 +185,34 @@ class ScorePlan(KnockoutPlan):
             self.score_settings(name) | {"title": self.study.score_title(name)}
             for name in self.study.scores
         ]
+
+    def jobs_of_scores(self) -> dict[str, dict[str, list[str]]]:
+        """{title of a model: {title of a score: its job, and those of its model's inputs}}."""
+        return {
+            model.title: {
+                self.study.score_title(score): self._jobs_of_score(name, score)
+                for score in self.study.scores
+            }
+            for name, model in self.study.models.items()
+        }
+
+    def attention_jobs(self) -> dict[str, list[str]]:
+        """{title of a model: the jobs that run it once on each image of the split impact}."""
+        return {
+            model.title: [self._job_of(path) for path in self.attention_of([name])]
+            for name, model in self.study.models.items()
+        }
+
+    def _jobs_of_score(self, model: str, score: str) -> list[str]:
+        files = []
+        for value in self.score_inputs(model, score).values():
+            files += [value] if isinstance(value, str) else value
+        own = [path for path in files if path.startswith(f"{self.folder}/{model}/")]
+        return [*(self._job_of(path) for path in own), f"{model}.score.{score}"]
+
+    def _job_of(self, path: str) -> str:
+        """The name, as of its log and benchmark, of the job that writes a file of the study."""
+        return ".".join(PurePath(path).relative_to(self.folder).with_suffix("").parts)
 
     def top_scores(self) -> list[str]:
         """Of every model, the score of the first top setup; nothing if none is ranked by one."""
