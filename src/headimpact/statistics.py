@@ -140,15 +140,21 @@ def kruskal_interval(
         if images < 2:
             statistic = np.full(draws, np.nan)
         results[name] = {
-            "statistic": _percentiles(statistic, level),
+            "statistic": tuple(percentile_interval(statistic, level=level).tolist()),
             "degrees_of_freedom": freedom,
-            "p_value": _percentiles(chi2.sf(statistic, freedom), level),
+            "p_value": tuple(
+                percentile_interval(chi2.sf(statistic, freedom), level=level).tolist()
+            ),
         }
     return results
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    return tuple(float(x) for x in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
+def percentile_interval(draws: np.ndarray, axis: int = -1, level: float = 0.95) -> np.ndarray:
+    """The percentiles that enclose `level` of the draws, (2, ...): low and high.
+
+    draws: float, the values of resampled data along `axis`. nan where one of the draws is nan.
+    """
+    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=axis)
 
 
 def _kruskal_statistics(matrices: np.ndarray) -> np.ndarray:

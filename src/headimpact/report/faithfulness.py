@@ -9,12 +9,11 @@ from headimpact.guards import UserError
 from headimpact.scores.attention import pack
 from headimpact.scores.head_orders import first_heads
 from headimpact.scores.interventions import outcome_values
-from headimpact.statistics import resample
+from headimpact.statistics import percentile_interval, resample
 
 # what is measured of each outcome that the key faithfulness.outcomes names
 EFFECTS = {"description": "log_probability", "question": "margin"}
 CURVES = ("faithfulness", "completeness")
-LEVEL = 0.95  # of the intervals
 DRAWS = 1000  # of the images, with replacement
 TOLERANCE = 1e-4  # by which a value may leave 0..1 because of floating-point arithmetic
 
@@ -125,7 +124,7 @@ def _summarise(values: np.ndarray, name: str) -> dict[str, np.ndarray]:
     the range is nan if there is one order.
     """
     of_all, mean = values[..., 0], values.mean(0)
-    low, high = np.quantile(mean[..., 1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=-1)
+    low, high = percentile_interval(mean[..., 1:])
     several = len(values) > 1
     return {
         name: mean[..., 0][()],

@@ -10,10 +10,9 @@ from headimpact.knockout_names import ROWS, SOURCES
 from headimpact.report.figures import COLOURS
 from headimpact.scores.head_impact import images_of
 from headimpact.scores.knockout import knockout_changes
-from headimpact.statistics import cluster_sums, clustered_error, resample
+from headimpact.statistics import cluster_sums, clustered_error, percentile_interval, resample
 
 COLOUR_OF = dict(zip(SOURCES, COLOURS, strict=True))
-LEVEL = 0.95  # of the intervals
 GROUP = ["outcome", "measure", "rows", "source"]
 
 
@@ -49,8 +48,7 @@ def _average(
     """Mean, standard error and interval of values (items, layers), each (layers,)."""
     counted = np.column_stack([values, np.ones(len(values))])
     sums = resample(cluster_sums(counted, images), draws, np.random.default_rng(seed))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(sums[:, :-1] / sums[:, -1:], [tail, 1 - tail], axis=0)
+    low, high = percentile_interval(sums[:, :-1] / sums[:, -1:], axis=0)
     error = clustered_error(values, images)
     return {"change": values.mean(0), "standard_error": error, "low": low, "high": high}
 

@@ -8,9 +8,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.inputs import Scores
-from headimpact.statistics import cluster_sums, highest, resample
-
-LEVEL = 0.95  # of the intervals
+from headimpact.statistics import cluster_sums, highest, percentile_interval, resample
 
 
 def read_reading_heads(path: str | Path, layers: int, heads: int) -> np.ndarray:
@@ -67,8 +65,7 @@ def recovery(
         for name, value, drawn in zip(
             ("found", "area"), measure(scores.value[None]), of_draws, strict=True
         ):
-            tail = (1 - LEVEL) / 2
-            bounds = (np.nan,) * 2 if drawn is None else np.quantile(drawn, [tail, 1 - tail])
+            bounds = (np.nan,) * 2 if drawn is None else percentile_interval(drawn)
             row |= {name: value[0], f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
         rows.append(row)
     return pd.DataFrame(rows)
