@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_hex
 from PIL import Image
@@ -215,3 +216,12 @@ def test_reports_do_not_import_torch_or_transformers():
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_long_titles_of_neighbouring_models_do_not_overlap():
+    long = "Qwen2-VL (reading heads spread over the depth)"
+    figure = figures.figure4({long: SCORES["first"], f"{long}, again": SCORES["second"]})
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    left, right = (ax.title.get_window_extent(canvas.get_renderer()) for ax in figure.axes[:2])
+    assert left.x1 < right.x0

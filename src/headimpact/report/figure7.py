@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from headimpact.report.figures import distinct_colours
+from headimpact.report.figures import distinct_colours, wrap_title
 from headimpact.scores.head_orders import DEPTH, RANDOM
 
 OUTCOMES = {"log_probability": "description", "margin": "question"}
@@ -35,7 +35,7 @@ def figure7(curves: pd.DataFrame) -> Figure:
             in_panel = (of_model["outcome"] == outcome) & (of_model["curve"] == curve)
             _draw_curves(axes[row, column], of_model[in_panel], colours)
             axes[row, 0].set_ylabel(f"{OUTCOMES[outcome]}:\n{curve}")
-        axes[0, column].set_title(f"{model}\n{variant}")
+        axes[0, column].set_title(f"{wrap_title(model)}\n{variant}")
         axes[-1, column].set_xlabel("first k heads")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)

@@ -1,5 +1,6 @@
 """Draws figures 2, 4 and 5 of the paper."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -144,10 +145,15 @@ def figure4(
         else:
             last = heat_map
     for upper, lower, title in zip(axes[0], axes[-1], scores, strict=True):
-        upper.set_title(title)
+        upper.set_title(wrap_title(title))
         lower.set_xlabel("attention head")
     figure.colorbar(last, ax=list(np.concatenate(same_scale)), label=name, aspect=40)
     return figure
+
+
+def wrap_title(title: str) -> str:
+    """A model's title in lines as wide as a panel, so that it stays off the next one's."""
+    return textwrap.fill(title, 30)
 
 
 def _set_integer_ticks(*axes: Axis) -> None:
@@ -185,7 +191,7 @@ def figure5(
             ax, mean = axes[2, column], shares[title].mean(1)
             ax.plot(range(len(mean)), mean, "o-", color="black", markersize=3)
             _label_places(ax, "layer")
-        axes[0, column].set_title(title)
+        axes[0, column].set_title(wrap_title(title))
     for row in axes[:2]:
         row[0].set_ylabel(f"mean {name}")
     if shares:
@@ -230,7 +236,7 @@ def score_figure(scores: ScoresOfModels, name: str) -> Figure:
     high = max(matrix.max() for matrix in matrices.values())
     for ax, means, (title, matrix) in zip(upper, lower, matrices.items(), strict=True):
         heat_map = ax.imshow(matrix, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-        ax.set(title=title, xlabel="attention head")
+        ax.set(title=wrap_title(title), xlabel="attention head")
         _set_integer_ticks(ax.xaxis, ax.yaxis)
         _draw_means(means, matrix)
         chance = scores[title]["null"]
@@ -257,7 +263,7 @@ def _layer_score_figure(scores: ScoresOfModels, name: str) -> Figure:
         if errors.notna().all():
             area = {"color": BLUE, "alpha": 0.3, "linewidth": 0, "label": "standard error"}
             ax.fill_between(layers, values - errors, values + errors, **area)
-        ax.set_title(title)
+        ax.set_title(wrap_title(title))
         _label_places(ax, "layer")
     axes[0].set_ylabel(name)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from headimpact.evaluation.metrics import Metric
 from headimpact.paired import paired_difference
-from headimpact.report.figures import distinct_colours
+from headimpact.report.figures import distinct_colours, wrap_title
 from headimpact.report.table4 import Answers, match_items
 
 MARKERS = "os^DvPX*<>ph8d"
@@ -95,7 +95,7 @@ def figure6(changes: pd.DataFrame, metrics: dict[str, Metric], learned: str) -> 
             _draw_runs(ax, changes[changes["model"] == model], x, y, colours, markers)
         row[0].set_ylabel(_axis_label("forgot", metric))
     for ax, model in zip(axes[0], models, strict=True):
-        ax.set_title(model)
+        ax.set_title(wrap_title(model))
     for ax in axes[-1]:
         ax.set_xlabel(_axis_label("learned", metrics[learned]))
     setup_entries = [_legend_entry(setup, colour, "s") for setup, colour in colours.items()]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from headimpact.knockout_names import ROWS, SOURCES
-from headimpact.report.figures import COLOURS
+from headimpact.report.figures import COLOURS, wrap_title
 from headimpact.scores.head_impact import images_of
 from headimpact.scores.knockout import knockout_changes
 from headimpact.statistics import cluster_sums, clustered_error, percentile_interval, resample
@@ -74,7 +74,7 @@ def figure8(table: pd.DataFrame) -> Figure:
             _draw_sources(ax, table[chosen & (table["rows"] == rows)])
         row[0].set_ylabel(f"{outcome}, from {rows}\nchange of probability (%)")
     for ax, model in zip(axes[0], models, strict=True):
-        ax.set_title(model)
+        ax.set_title(wrap_title(model))
     for ax in axes[-1]:
         ax.set_xlabel("layer")
     # a source may be missing from a model, because no object there has such tokens
