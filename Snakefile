@@ -2,6 +2,7 @@
 
 
 include: "workflow/common/start.smk"
+include: "workflow/common/scheduling.smk"
 
 
 configfile: "config.yaml"
@@ -49,6 +50,7 @@ rule all:
 
 onstart:
     check_access_to_checkpoints()
+    lift_default_job_limit()
 
 
 onsuccess:

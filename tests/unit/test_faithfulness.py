@@ -196,3 +196,15 @@ def test_figure7_has_a_panel_for_each_model_outcome_and_curve():
     )
     assert lines[DEPTH].get_linestyle() == "--"
     assert len({to_hex(lines[name].get_color()) for name in orders}) == 4
+
+
+def test_twenty_scores_have_a_line_each_that_no_other_has():
+    orders = {f"s{n}": BEST_FIRST for n in range(20)} | {DEPTH: BEST_FIRST}
+    points, _ = curves(share_of_weight, orders)
+    lines = figure7(points.assign(model="M")).axes[0].get_lines()
+    styles = {
+        line.get_label(): (to_hex(line.get_color()), line._dash_pattern)
+        for line in lines
+        if line.get_label() in orders
+    }
+    assert len(styles) == len(set(map(str, styles.values()))) == 21
