@@ -24,7 +24,9 @@ FAMILIES = {
         "models.paligemma2:PaliGemma2", model_types=("paligemma",), chat=False
     ),
     "qwen2_vl": FamilyEntry("models.qwen2_vl:Qwen2VL", model_types=("qwen2_vl",)),
+    "qwen2_5_vl": FamilyEntry("models.qwen2_5_vl:Qwen25VL", model_types=("qwen2_5_vl",)),
     "idefics3": FamilyEntry("models.idefics3:Idefics3", model_types=("idefics3",)),
+    "smolvlm": FamilyEntry("models.smolvlm:SmolVLM", model_types=("smolvlm",)),
 }
 
 ANNOTATORS = {
