@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_families
 import torch
 from PIL import Image
 from plain_pass import full_pass, intervened_pass, plain_inputs
@@ -27,13 +26,6 @@ from headimpact.scores.coverage import coverage
 SIZES = [(108, 72), (72, 108), (200, 145), (300, 90), (40, 40)]
 DESCRIPTIONS = ("a small red circle", "a blue zebra that smokes", "a cat")
 OPTIONS = ["a dog", "a cat", "a large pink moon", "no one"]
-
-
-@pytest.fixture(scope="module", params=tiny_families.NAMES)
-def tiny(request):
-    """A model, and its Family under each of the settings of the image processor."""
-    model, family = tiny_families.make(request.param)
-    return model, tiny_families.families(request.param, family)
 
 
 @pytest.fixture(params=["description", "question"])
