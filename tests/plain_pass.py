@@ -2,6 +2,14 @@
 
 import torch
 
+# The input in which a model's own processor marks the image's tokens by 1, and text by 0.
+IMAGE_TYPES = {
+    "qwen2_vl": "mm_token_type_ids",
+    "qwen2_5_vl": "mm_token_type_ids",
+    "qwen3_vl": "mm_token_type_ids",
+    "gemma3": "token_type_ids",
+}
+
 
 def plain_inputs(family, image, sequence):
     """What the model's own forward takes beside a sequence's ids, from an image's pixels."""
@@ -9,8 +17,8 @@ def plain_inputs(family, image, sequence):
     inputs = {**family.pixels([image]), "attention_mask": torch.ones_like(ids)}
     if family.model_type == "paligemma":
         inputs["token_type_ids"] = (torch.arange(ids.shape[1])[None] >= sequence.start).long()
-    if family.model_type == "qwen2_vl":
-        inputs["mm_token_type_ids"] = (ids == family.image_token).int()
+    if name := IMAGE_TYPES.get(family.model_type):
+        inputs[name] = (ids == family.image_token).int()
     return inputs
 
 

@@ -111,6 +111,15 @@ class Family(ABC):
         return self.config.get_text_config().num_attention_heads
 
     @property
+    def deepstack_layers(self) -> int:
+        """Behind how many of the lowest decoder layers image features are added once more.
+
+        From the layer of this number on, a layer's input holds all that comes from the image.
+        DeepStack: arXiv 2406.04334.
+        """
+        return 0
+
+    @property
     def image_token(self) -> int:
         """Id of an image token."""
         return self.config.image_token_id
@@ -135,7 +144,8 @@ class Family(ABC):
     ) -> list[torch.Tensor]:
         """Image features of the vision tower and projector; pixels: as `pixels` returns them.
 
-        Returns a tensor an image, (image tokens, hidden), on the model's device.
+        Returns a tensor an image, (image tokens, hidden), on the model's device; with DeepStack,
+        a multiple of hidden.
         """
         tensors = {name: value.to(model.device) for name, value in pixels.items()}
         features = model.get_image_features(**tensors).pooler_output
