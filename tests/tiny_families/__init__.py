@@ -1,38 +1,45 @@
 """Tiny random models of the families that have no miniature, one module a family.
 
-A module has `make()`, which returns a model of the real class and its Family, with the family's own
-PIL image processor. Its optional PROCESSOR_SETTINGS are further settings of the image processor,
-such as images without tiles.
+A module has `make`, which returns a model of the real class and its Family, with the family's own
+PIL image processor, and may have:
+
+PROCESSOR_SETTINGS: further settings of the image processor, such as images without tiles.
+PUBLISHED_IMAGES: (settings, tokens), arguments of `make` with which patches and tiles have the
+sizes of a published checkpoint, and how many image tokens images of 640x480, 640x640, 200x145 and
+427x640 have then.
+CHECKPOINTS: {name: (configuration, parameters)} of published checkpoints.
+own_processor: a function (family, monkeypatch) that returns the family's processor of transformers.
 """
 
 from importlib import import_module
 from pkgutil import iter_modules
+from types import SimpleNamespace
 
 import torch
 
 from headimpact.miniature.tokenizers import make_tokenizer
 
 NAMES = sorted(module.name for module in iter_modules(__path__))
+# in the place of a video processor, which needs torchvision
+NO_VIDEOS = SimpleNamespace(model_input_names=[], num_frames=1, fps=1)
 GREY = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
-def make(name):
+def make(name, **settings):
     """The model and the Family of that module, in evaluation mode, the same at every call."""
     torch.manual_seed(0)
-    model, family = import_module(f"tiny_families.{name}").make()
+    model, family = MODULES[name].make(**settings)
     return model.eval(), family
 
 
 def families(name, family):
     """The Family, and one for each of the module's PROCESSOR_SETTINGS."""
-    module = import_module(f"tiny_families.{name}")
+    processor = family.image_processor
     changed = [
         type(family)(
-            family.config,
-            family.tokenizer,
-            type(family.image_processor)(**family.image_processor.to_dict() | settings),
+            family.config, family.tokenizer, type(processor)(**processor.to_dict() | settings)
         )
-        for settings in getattr(module, "PROCESSOR_SETTINGS", [])
+        for settings in getattr(MODULES[name], "PROCESSOR_SETTINGS", [])
     ]
     return [family, *changed]
 
@@ -64,3 +71,16 @@ def text_config(tokenizer, **more):
         "pad_token_id": tokenizer.pad_token_id,
         **more,
     }
+
+
+MODULES = {name: import_module(f"tiny_families.{name}") for name in NAMES}
+PUBLISHED_IMAGES = [
+    (name, settings, tokens)
+    for name, module in MODULES.items()
+    for settings, tokens in getattr(module, "PUBLISHED_IMAGES", [])
+]
+CHECKPOINTS = {
+    checkpoint: counted
+    for module in MODULES.values()
+    for checkpoint, counted in getattr(module, "CHECKPOINTS", {}).items()
+}
