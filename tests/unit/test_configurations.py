@@ -1,4 +1,4 @@
-"""The checkpoints of the study `today`: parameters and image tokens, from their configurations."""
+"""The shipped configurations of today's checkpoints: parameters and image tokens."""
 
 import pytest
 import yaml
