@@ -1,4 +1,4 @@
-"""A score, a metric and a family, added as CONTRIBUTING.md says: a file and a line each."""
+"""A score, a metric and a family, added as the pages for it say: a file and a line each."""
 
 import json
 import re
@@ -13,7 +13,10 @@ from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
 from headimpact import artifacts
 from headimpact.miniature.checkpoints import save
 
-PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = "".join(
+    (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    for page in ("CONTRIBUTING.md", "docs/models.md")
+)
 EXAMPLE = re.compile(
     r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `(\w+)\.py`, table `(\w+)`:\n\n"
     r"```python\n(.*?)```",
@@ -53,10 +56,10 @@ def mixture(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extended(project, checkpoints, mixture):
-    """A finished study, to which all examples of CONTRIBUTING.md have been added since."""
+    """A finished study, to which all examples of these pages have been added since."""
     made = project(tiny(checkpoints, "qwen2_vl"))
     made.run()
-    examples = EXAMPLE.findall(PAGE)
+    examples = EXAMPLE.findall(PAGES)
     path = "src/headimpact/scores/weight_norm.py"
     examples.append((path, WEIGHT_NORM, "score_registry", "SCORES", ENTRY + "\n"))
     tables = [table for *_, table, _ in examples]
