@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_families
 import torch
 from PIL import Image
 from projects import Project
@@ -32,6 +33,19 @@ def model_and_family(request):
     torch.manual_seed(0)
     model, family = MAKERS[request.param]()
     return model.eval(), family
+
+
+@pytest.fixture(scope="session", params=tiny_families.NAMES)
+def tiny_name(request):
+    """The name of a module of tests/tiny_families."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_name):
+    """Its model, and its Family under each of the settings of the image processor."""
+    model, family = tiny_families.make(tiny_name)
+    return model, tiny_families.families(tiny_name, family)
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """References: full forward passes of the models' own classes, with eager attention."""
 
+from inspect import signature
+
 import torch
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
 def plain_inputs(family, image, sequence):
@@ -9,8 +12,12 @@ def plain_inputs(family, image, sequence):
     inputs = {**family.pixels([image]), "attention_mask": torch.ones_like(ids)}
     if family.model_type == "paligemma":
         inputs["token_type_ids"] = (torch.arange(ids.shape[1])[None] >= sequence.start).long()
-    if family.model_type == "qwen2_vl":
-        inputs["mm_token_type_ids"] = (ids == family.image_token).int()
+        return inputs
+    # the inputs in which other models' processors mark the image's tokens by 1, and text by 0
+    model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(family.config)]
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        if name in signature(model_class.forward).parameters:
+            inputs[name] = (ids == family.image_token).int()
     return inputs
 
 

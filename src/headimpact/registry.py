@@ -24,7 +24,13 @@ FAMILIES = {
         "models.paligemma2:PaliGemma2", model_types=("paligemma",), chat=False
     ),
     "qwen2_vl": FamilyEntry("models.qwen2_vl:Qwen2VL", model_types=("qwen2_vl",)),
+    "qwen2_5_vl": FamilyEntry("models.qwen2_5_vl:Qwen25VL", model_types=("qwen2_5_vl",)),
+    "qwen3_vl": FamilyEntry("models.qwen3_vl:Qwen3VL", model_types=("qwen3_vl",)),
     "idefics3": FamilyEntry("models.idefics3:Idefics3", model_types=("idefics3",)),
+    "smolvlm": FamilyEntry("models.smolvlm:SmolVLM", model_types=("smolvlm",)),
+    "internvl": FamilyEntry("models.internvl:InternVL", model_types=("internvl",)),
+    "llava": FamilyEntry("models.llava:Llava", model_types=("llava",)),
+    "gemma3": FamilyEntry("models.gemma3:Gemma3", model_types=("gemma3",)),
 }
 
 ANNOTATORS = {

@@ -8,7 +8,8 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from headimpact.models import prefix_groups, prompts
 from headimpact.models.continuations import score_continuations
-from headimpact.models.family import EncodedImage, Family, Sequence, Tile, TokenGrid
+from headimpact.models.family import EncodedImage, Sequence
+from headimpact.models.gemma3 import Gemma3
 from headimpact.models.interventions import (
     Intervention,
     branch_tokens,
@@ -25,25 +26,6 @@ SEQUENCES = [
     Sequence((*PROMPT, 8, 9, 13, 14), 21),
     Sequence((*PROMPT, 20, 21, 22), 22),
 ]
-
-
-class Gemma3(Family):
-    """What the contract needs to express Gemma 3's attention; ids are made by hand."""
-
-    decoder = "model.language_model"
-    attention_pattern = "image"
-    pixels = placeholder = conversation = None
-
-    def _grid(self, width, height):
-        return TokenGrid((Tile(4, 4, (0, 0, width, height)),))
-
-    def encoder_outputs(self, features):
-        outputs = super().encoder_outputs(features)
-        outputs["image"].pooler_output = torch.stack(list(features))
-        return outputs
-
-    def token_types(self, ids, grid, is_prompt):
-        return {"token_type_ids": (ids == self.image_token).long()}
 
 
 # a window of more than the sequence, of less than it, and of less than the image

@@ -1,5 +1,6 @@
 """A checkpoint becomes a model on the wanted device; a damaged one is refused with its folder."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -111,6 +112,16 @@ def misshapen(path):
     weights = load_file(path)
     name = next(name for name in weights if weights[name].ndim == 2)
     save_file({**weights, name: weights[name][1:].clone()}, path, metadata={"format": "pt"})
+
+
+# LLaVA-OneVision has image tokens that see nothing, and unequal tiles; Gemma 4 has layers
+# without projections of keys and values
+@pytest.mark.parametrize("model_type", ["llava_onevision", "gemma4"])
+def test_a_checkpoint_of_no_family_is_refused_with_the_types_that_are_read(folder, model_type):
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    refusal = f"{folder}: model type {model_type} is not one of gemma3, .*; name another checkpoint"
+    with pytest.raises(UserError, match=f"^{refusal}$"):
+        load_family(folder)
 
 
 def check_refused(load, folder):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_families
+from transformers import AutoConfig
 
 from headimpact import registry
 from headimpact.guards import UserError
@@ -120,6 +122,25 @@ def test_other_sizes_need_no_code(tmp_path, name):
     assert trainable == 4 * 8 * (3 * text["hidden_size"] + widths)
 
 
+@pytest.mark.parametrize("name", tiny_families.CHECKPOINTS)
+def test_published_checkpoints_of_other_families_are_counted(tmp_path, name):
+    configuration, parameters = tiny_families.CHECKPOINTS[name]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(configuration))
+    sizes, total, trainable = counts(path, range(4))
+    text = configuration.get("text_config", configuration)
+    assert sizes == {
+        "parameters": parameters,
+        "layers": text["num_hidden_layers"],
+        "heads": text["num_attention_heads"],
+    }
+    # as the class has it where a configuration does not say
+    head = getattr(AutoConfig.from_pretrained(tmp_path).get_text_config(), "head_dim", None)
+    head = head or text["hidden_size"] // text["num_attention_heads"]
+    widths = (text["num_attention_heads"] + 2 * text["num_key_value_heads"]) * head
+    assert trainable == 4 * 8 * (3 * text["hidden_size"] + widths) == total - parameters
+
+
 def test_the_published_models_and_setups_of_the_configuration_are_those_of_table3():
     published = read(CONFIGURATIONS.parent / "published", "table3")
     assert set(PUBLISHED_SETUPS) == set(published["setup"])
@@ -138,6 +159,7 @@ def test_the_registry_knows_a_familys_model_type_and_prompt(name):
 def test_a_model_of_no_family_is_named(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(UserError, match=r"bert .*idefics3, paligemma, qwen2_vl") as error:
+    known = ", ".join(sorted(t for e in registry.FAMILIES.values() for t in e.model_types))
+    with pytest.raises(UserError, match=f"bert is not one of {known};") as error:
         count_parameters(path)
     assert str(error.value).startswith(f"{path}: ")

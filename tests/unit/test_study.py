@@ -72,8 +72,10 @@ def test_the_shipped_studies_are_valid(name, monkeypatch):
         ("forgetting", CONFIGURATION.partition("\n  forgetting:")[0]),
         ("paper_controls", CONFIGURATION.partition("\n  paper_controls:")[0]),
         ("paper_controls", (ROOT / "docs/paper.md").read_text(encoding="utf-8")),
+        ("today", CONFIGURATION.partition("\n  today:")[0]),
+        ("today", (ROOT / "docs/models.md").read_text(encoding="utf-8")),
     ],
-    ids=["controls", "forgetting", "paper_controls", "docs/paper.md"],
+    ids=["controls", "forgetting", "paper_controls", "docs/paper.md", "today", "docs/models.md"],
 )
 def test_the_number_of_runs_is_the_one_that_is_written(name, text):
     entry = SHIPPED.studies[name]

@@ -1,4 +1,4 @@
-"""A score, a metric and a family, added as CONTRIBUTING.md says: a file and a line each."""
+"""A score, a metric and a family, added as the pages for it say: a file and a line each."""
 
 import json
 import re
@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
+import tiny_families
 from projects import tiny
-from transformers import AutoTokenizer, SmolVLMConfig, SmolVLMForConditionalGeneration
+from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
 
 from headimpact import artifacts
-from headimpact.miniature.checkpoints import MAKERS
+from headimpact.miniature.checkpoints import save
 
-PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = "".join(
+    (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    for page in ("CONTRIBUTING.md", "docs/models.md")
+)
 EXAMPLE = re.compile(
     r"`(src/headimpact/\S+\.py)`:\n\n```python\n(.*?)```\n\nIn `(\w+)\.py`, table `(\w+)`:\n\n"
     r"```python\n(.*?)```",
@@ -38,27 +41,25 @@ ENTRY = (
 
 
 @pytest.fixture(scope="module")
-def smolvlm(tmp_path_factory):
+def mixture(tmp_path_factory):
     """A small random checkpoint of a class that no family of the package reads."""
-    folder = tmp_path_factory.mktemp("smolvlm")
-    torch.manual_seed(0)
-    model, family = MAKERS["idefics3"]()
-    config = SmolVLMConfig(
-        **{key: value for key, value in model.config.to_dict().items() if key != "model_type"}
-    )
-    SmolVLMForConditionalGeneration(config).save_pretrained(folder)
-    family.tokenizer.save_pretrained(folder)
-    family.image_processor.save_pretrained(folder)
-    assert AutoTokenizer.from_pretrained(folder)
+    folder = tmp_path_factory.mktemp("mixture")
+    model, family = tiny_families.make("qwen3_vl")
+    parts = model.config.to_dict()
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
+    parts["text_config"] |= {"model_type": "qwen3_vl_moe_text", **experts}
+    parts["vision_config"] |= {"model_type": "qwen3_vl_moe_vision"}
+    config = Qwen3VLMoeConfig(**{**parts, "model_type": "qwen3_vl_moe"})
+    save(folder, Qwen3VLMoeForConditionalGeneration(config), family)
     return folder
 
 
 @pytest.fixture(scope="module")
-def extended(project, checkpoints, smolvlm):
-    """A finished study, to which all examples of CONTRIBUTING.md have been added since."""
+def extended(project, checkpoints, mixture):
+    """A finished study, to which all examples of these pages have been added since."""
     made = project(tiny(checkpoints, "qwen2_vl"))
     made.run()
-    examples = EXAMPLE.findall(PAGE)
+    examples = EXAMPLE.findall(PAGES)
     path = "src/headimpact/scores/weight_norm.py"
     examples.append((path, WEIGHT_NORM, "score_registry", "SCORES", ENTRY + "\n"))
     tables = [table for *_, table, _ in examples]
@@ -76,7 +77,7 @@ def test_nothing_reruns_for_them_until_a_study_names_them(extended):
     assert extended.planned() == {}
 
 
-def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, smolvlm):
+def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extended, mixture):
     study = extended.config["studies"]["tiny"]
     study["scores"] = {"head_impact": {}, "background_mass": {}, "weight_norm": {}}
     study["setups"]["heavy-2"] = {"layers": "top", "count": 2, "by": "weight_norm"}
@@ -86,12 +87,14 @@ def test_a_score_and_a_metric_run_alone_and_a_family_reads_its_checkpoint(extend
     planned = extended.planned("results/tiny/table4.csv")
     assert planned == {"score": 2, "layers": 2, "finetune": 2, "evaluate": 2, "table4": 1}
     study = extended.config["studies"]["tiny"]
-    study["models"]["smolvlm"] = {"title": "SMOL", "checkpoint": str(smolvlm)}
+    study["models"]["mixture"] = {"title": "MIXTURE", "checkpoint": str(mixture)}
     extended.configure(extended.config)
     extended.run("results/tiny/table4.csv", "results/tiny/table3.csv")
     table = pd.read_csv(extended.folder / "results/tiny/table4.csv")
     assert table[["model", "metric"]].to_numpy().tolist() == [
-        [model, metric] for model in ("QWEN2_VL", "SMOL") for metric in ("Accuracy", "Confidence")
+        [model, metric]
+        for model in ("QWEN2_VL", "MIXTURE")
+        for metric in ("Accuracy", "Confidence")
     ]
     assert table.notna().all().all() and table["background-2"].between(0, 1).all()
     scores = artifacts.read(

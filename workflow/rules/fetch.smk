@@ -6,6 +6,15 @@ rule fetch:
         lambda wildcards: [path for name in CONFIG.studies for path in files_to_fetch(name)],
 
 
+for study in CONFIG.studies:
+
+    rule:
+        name:
+            f"fetch_{study}"
+        input:
+            lambda wildcards, study=study: files_to_fetch(study),
+
+
 rule coco:
     input:
         table=ancient("resources/downloads.csv"),  # photographs that are there stay

@@ -10,6 +10,8 @@ from headimpact.models.family import Family, TokenGrid
 class ChatFamily(Family):
     """A family whose checkpoint carries a chat template."""
 
+    template_image: str | None = None  # what the template writes for an image, if not image_text
+
     def conversation(self, grid: TokenGrid, user: str, answer: str) -> str:
         """The conversation as the chat template writes it, with the image's tokens.
 
@@ -29,9 +31,10 @@ class ChatFamily(Family):
             raise UserError(
                 f"the chat template cannot be filled ({error}); download chat_template.jinja again"
             ) from error
-        if text.count(self.image_text) != 1:
-            raise UserError(f"the chat template does not write {self.image_text} for an image")
-        return text.replace(self.image_text, self.placeholder(grid))
+        image = self.template_image or self.image_text
+        if text.count(image) != 1:
+            raise UserError(f"the chat template does not write {image} for an image")
+        return text.replace(image, self.placeholder(grid))
 
 
 def chat_template(folder: str | Path) -> str | None:

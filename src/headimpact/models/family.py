@@ -1,7 +1,7 @@
 """The contract of a model family: nothing outside models/ asks which family a model is of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -84,7 +84,7 @@ class Family(ABC):
     """
 
     model_type: str  # as in the checkpoint's config.json
-    image_text: str  # text of one image token; in a chat template it stands for an image
+    image_text: str  # text of one image token
     decoder: str  # path of the language model inside the model class
     prompts: str  # the entry of headimpact.models.prompts with which it was trained
     answer_end = ""  # text that ends an answer, where no chat template writes it
@@ -93,6 +93,9 @@ class Family(ABC):
     # and prompt see each other in both directions, and the target is causal; "image": the image's
     # tokens see each other in both directions, and all text is causal.
     attention_pattern: Literal["causal", "prefix", "image"] = "causal"
+
+    # What the model takes several images' features as: a list, or with torch.cat a single tensor.
+    join_features: Callable[[list[torch.Tensor]], list[torch.Tensor] | torch.Tensor] = list
 
     def __init__(self, config: PreTrainedConfig, tokenizer, image_processor):
         self.config = config
@@ -109,6 +112,15 @@ class Family(ABC):
     def heads(self) -> int:
         """Number of attention heads of a decoder layer."""
         return self.config.get_text_config().num_attention_heads
+
+    @property
+    def deepstack_layers(self) -> int:
+        """Behind how many of the lowest decoder layers image features are added once more.
+
+        From the layer of this number on, a layer's input holds all that comes from the image.
+        DeepStack: arXiv 2406.04334.
+        """
+        return 0
 
     @property
     def image_token(self) -> int:
@@ -135,7 +147,8 @@ class Family(ABC):
     ) -> list[torch.Tensor]:
         """Image features of the vision tower and projector; pixels: as `pixels` returns them.
 
-        Returns a tensor an image, (image tokens, hidden), on the model's device.
+        Returns a tensor an image, (image tokens, hidden), on the model's device; with DeepStack,
+        a multiple of hidden.
         """
         tensors = {name: value.to(model.device) for name, value in pixels.items()}
         features = model.get_image_features(**tensors).pooler_output
@@ -145,7 +158,8 @@ class Family(ABC):
         self, features: Iterable[torch.Tensor]
     ) -> dict[str, BaseModelOutputWithPooling]:
         """Features in the form in which the model's forward takes them as `mm_encoder_outputs`."""
-        return {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+        joined = self.join_features(list(features))
+        return {"image": BaseModelOutputWithPooling(pooler_output=joined)}
 
     def encoded_image(self, sample, features: torch.Tensor) -> EncodedImage:
         """The EncodedImage of a sample, a row of a table of samples, with these features."""
@@ -162,16 +176,27 @@ class Family(ABC):
         """Tokenise one conversation up to the end of `target`.
 
         template: the assistant's text with {target} in it. A token that holds a character of the
-        target belongs to the target. Raises UserError if there is none.
+        target belongs to the target. Raises UserError if there is none, or if the conversation
+        does not hold the text as it is.
         """
         answer = template.format(target=target)
         text = self.conversation(grid, user, answer)
+        if answer not in text:
+            raise UserError(
+                f"the chat template changes the answer {answer!r}; remove the spaces at its ends"
+            )
         begin = text.rindex(answer) + template.index("{target}")
         return self._tokenize(text, begin, begin + len(target))
 
     @lru_cache(maxsize=65536)  # noqa: B019 - a family lives as long as its process
     def _tokenize(self, text, begin, end):
-        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        # as transformers' processors do: where the template writes no BOS, the tokenizer may add it
+        bos = self.tokenizer.bos_token
+        encoding = self.tokenizer(
+            text,
+            add_special_tokens=bos is None or bos not in text,
+            return_offsets_mapping=True,
+        )
         offsets = enumerate(encoding["offset_mapping"])
         target = [index for index, (first, last) in offsets if first < end and last > begin]
         if not target:

@@ -9,6 +9,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    PreTrainedConfig,
 )
 
 from headimpact import registry
@@ -57,11 +58,25 @@ def load_model(folder: str | Path, dtype: str = "float32", device: str = "cpu") 
     return load_weights(AutoModelForImageTextToText, folder, dtype, device)
 
 
+def load_config(configuration: str | Path) -> PreTrainedConfig:
+    """The configuration of a checkpoint's folder, or of its config.json.
+
+    Where the configuration does not say whether the output layer has the weights of the embeddings,
+    that of its decoder does, as before transformers 5; InternVL's class would take True for it.
+    """
+    config = read_checkpoint(AutoConfig, configuration)
+    written, _ = PreTrainedConfig.get_config_dict(configuration)
+    text, name = config.get_text_config(), "tie_word_embeddings"
+    if name not in written and hasattr(text, name):
+        config.tie_word_embeddings = text.tie_word_embeddings
+    return config
+
+
 def load_untrained_model(
     folder: str | Path, seed: int, dtype: str = "float32", device: str = "cpu"
 ) -> torch.nn.Module:
     """A model of a checkpoint's configuration with random weights, as its class draws them."""
-    config = read_checkpoint(AutoConfig, folder)
+    config = load_config(folder)
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(
         config, dtype=getattr(torch, dtype), trust_remote_code=False
@@ -91,7 +106,7 @@ def count_parameters(configuration: str | Path) -> tuple[torch.nn.Module, dict[s
     configuration: a checkpoint's folder or its config.json. Returns the model on torch's meta
     device, with tied weights, and these counts (dict).
     """
-    config = read_checkpoint(AutoConfig, configuration)
+    config = load_config(configuration)
     family_class(config, configuration)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)

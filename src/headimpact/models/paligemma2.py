@@ -12,6 +12,7 @@ class PaliGemma2(Family):
     prompts = "paligemma"
     attention_pattern = "prefix"
     answer_end = "<eos>"
+    join_features = torch.cat
 
     def pixels(self, images):
         return dict(self.image_processor(images=images, return_tensors="pt"))
@@ -23,11 +24,6 @@ class PaliGemma2(Family):
 
     def placeholder(self, grid):
         return self.image_text * grid.tokens
-
-    def encoder_outputs(self, features):
-        outputs = super().encoder_outputs(features)
-        outputs["image"].pooler_output = torch.stack(list(features))
-        return outputs
 
     def conversation(self, grid, user, answer):
         # as PaliGemmaProcessor writes it: images, <bos>, prompt, line break, then the suffix

@@ -46,7 +46,9 @@ def finetune(
     """
     adaptive_batch = AdaptiveBatch(training["batch_size"], "training")
     lowest = min(layers)
-    if not shortcuts["frozen_layers"] or model.config.get_text_config().attention_dropout:
+    # what enters a layer below these lacks features of the image, which the model adds later
+    keeps_states = shortcuts["frozen_layers"] and lowest >= family.deepstack_layers
+    if not keeps_states or model.config.get_text_config().attention_dropout:
         lowest = 0
     if lowest:
         training_items, validation_items = (
