@@ -7,8 +7,10 @@ import pytest
 import torch
 from painted import encode
 from plain_pass import full_pass, intervened_pass, plain_inputs
+from tiny_families import NAMES, make
 
-from headimpact.miniature.checkpoints import save
+from headimpact import registry
+from headimpact.miniature.checkpoints import MAKERS, save
 from headimpact.models import prompts
 from headimpact.models.continuations import score_continuations
 from headimpact.models.interventions import (
@@ -32,6 +34,12 @@ def conversation(family, grid, kind):
     if kind == "question":
         return prompts.choices(family, grid, OPTIONS)[2]
     return prompts.description(family, grid, DESCRIPTIONS[1])
+
+
+def test_every_model_type_of_the_registry_has_a_tiny_family_or_a_miniature():
+    read = {model_type for entry in registry.FAMILIES.values() for model_type in entry.model_types}
+    miniatures = {make()[1].model_type for make in MAKERS.values()}
+    assert {make(name)[1].model_type for name in NAMES} | miniatures == read
 
 
 # ------------------------------------------------------------------ scores
