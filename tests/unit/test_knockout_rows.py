@@ -78,7 +78,8 @@ def columns_of(family, grid, outcome, sequence, logs):
 
 def assert_says(row, expected):
     for column, value in expected.items():
-        assert row[column] == pytest.approx(value, abs=1e-5), column
+        # a description's sum has seven digits in float32: 86 nats are known to 1e-5 at best
+        assert row[column] == pytest.approx(value, abs=1e-5, rel=1e-6), column
 
 
 def test_without_a_token_or_a_layer_a_knockout_changes_nothing(knock_out, model_and_family):
