@@ -7,7 +7,6 @@ PROCESSOR_SETTINGS: further settings of the image processor, such as images with
 PUBLISHED_IMAGES: (settings, tokens), arguments of `make` with which patches and tiles have the
 sizes of a published checkpoint, and how many image tokens images of 640x480, 640x640, 200x145 and
 427x640 have then.
-CHECKPOINTS: {name: (configuration, parameters)} of published checkpoints.
 own_processor: a function (family, monkeypatch) that returns the family's processor of transformers.
 """
 
@@ -52,6 +51,14 @@ def tokenizer_with(special, chat_template):
     return tokenizer
 
 
+def name_tokens(monkeypatch, tokenizer, texts):
+    """Give a tokenizer the attributes NAME_token and NAME_token_id of {name: text}."""
+    for name, text in texts.items():
+        token_id = tokenizer.convert_tokens_to_ids(text)
+        monkeypatch.setattr(tokenizer, f"{name}_token", text, raising=False)
+        monkeypatch.setattr(tokenizer, f"{name}_token_id", token_id, raising=False)
+
+
 def text_config(tokenizer, **more):
     """A decoder's configuration: three layers, four heads that share two keys and values."""
     return {
@@ -79,8 +86,3 @@ PUBLISHED_IMAGES = [
     for name, module in MODULES.items()
     for settings, tokens in getattr(module, "PUBLISHED_IMAGES", [])
 ]
-CHECKPOINTS = {
-    checkpoint: counted
-    for module in MODULES.values()
-    for checkpoint, counted in getattr(module, "CHECKPOINTS", {}).items()
-}

@@ -5,7 +5,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Pro
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 from headimpact.models.gemma3 import Gemma3
-from tiny_families import text_config, tokenizer_with
+from tiny_families import name_tokens, text_config, tokenizer_with
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -39,44 +39,9 @@ PUBLISHED_IMAGES = [
 ]
 
 
-def checkpoint(**text):
-    """A published config.json, as far as parameters depend on it."""
-    return {
-        "model_type": "gemma3",
-        "text_config": {"model_type": "gemma3_text", "vocab_size": 262208, **text},
-        "vision_config": {
-            "model_type": "siglip_vision_model",
-            **{"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27},
-            **{"num_attention_heads": 16, "patch_size": 14, "image_size": 896},
-            "vision_use_head": False,
-        },
-    }
-
-
-CHECKPOINTS = {
-    "gemma-3-4b-it": (
-        checkpoint(
-            **{"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34},
-            **{"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
-        ),
-        4_300_079_472,
-    ),
-    "gemma-3-12b-it": (
-        checkpoint(
-            **{"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48},
-            **{"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256},
-        ),
-        12_187_325_040,
-    ),
-}
-
-
 def own_processor(family, monkeypatch):
     names = {"boi": "<start_of_image>", "image": "<image_soft_token>", "eoi": "<end_of_image>"}
-    for name, text in names.items():
-        token_id = family.tokenizer.convert_tokens_to_ids(text)
-        monkeypatch.setattr(family.tokenizer, f"{name}_token", text, raising=False)
-        monkeypatch.setattr(family.tokenizer, f"{name}_token_id", token_id, raising=False)
+    name_tokens(monkeypatch, family.tokenizer, names)
     tokens = family.config.mm_tokens_per_image
     return Gemma3Processor(family.image_processor, family.tokenizer, image_seq_length=tokens)
 

@@ -37,25 +37,6 @@ PUBLISHED_IMAGES = [
         [576, 576, 576, 576],
     )
 ]
-CHECKPOINTS = {
-    "llava-1.5-7b-hf": (  # from memory
-        {
-            "model_type": "llava",
-            "text_config": {
-                "model_type": "llama",
-                **{"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
-                **{"num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32064},
-            },
-            "vision_config": {
-                "model_type": "clip_vision_model",
-                **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
-                **{"num_attention_heads": 16, "patch_size": 14, "image_size": 336},
-                **{"projection_dim": 768, "vocab_size": 32000},
-            },
-        },
-        7_063_427_072,
-    )
-}
 
 
 def own_processor(family, _monkeypatch):

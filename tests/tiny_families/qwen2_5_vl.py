@@ -40,36 +40,14 @@ PUBLISHED_IMAGES = [
 ]
 
 
-def checkpoint(tied, **text):
-    """A published config.json, as far as parameters depend on it; the sizes are from memory."""
-    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
-    vision["out_hidden_size"] = text["hidden_size"]
+def token_ids(tokenizer):
+    """The ids that the configurations of Qwen's models name."""
+    texts = {"image": "image_pad", "video": "video_pad"}
+    texts |= {"vision_start": "vision_start", "vision_end": "vision_end"}
     return {
-        "model_type": "qwen2_5_vl",
-        **text,
-        "vision_config": vision,
-        "tie_word_embeddings": tied,
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{text}|>")
+        for name, text in texts.items()
     }
-
-
-CHECKPOINTS = {
-    "Qwen2.5-VL-3B-Instruct": (
-        checkpoint(
-            tied=True,
-            **{"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36},
-            **{"num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936},
-        ),
-        3_754_622_976,
-    ),
-    "Qwen2.5-VL-7B-Instruct": (
-        checkpoint(
-            tied=False,
-            **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
-            **{"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064},
-        ),
-        8_292_166_656,
-    ),
-}
 
 
 def own_processor(family, _monkeypatch):
@@ -83,10 +61,7 @@ def make(vision=(), processor=()):
     config = Qwen2_5_VLConfig(
         text_config=text,
         vision_config=VISION | dict(vision),
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        **token_ids(tokenizer),
         tie_word_embeddings=True,
     )
     processor = Qwen2VLImageProcessorPil(**PROCESSOR | dict(processor))

@@ -6,7 +6,8 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from headimpact.miniature.tokenizers import make_tokenizer
 from headimpact.models.qwen3_vl import Qwen3VL
-from tiny_families import GREY, NO_VIDEOS, text_config
+from tiny_families import NO_VIDEOS, text_config
+from tiny_families.qwen2_5_vl import PROCESSOR, token_ids
 
 VISION = {
     "depth": 3,
@@ -20,12 +21,6 @@ VISION = {
     "deepstack_visual_indexes": [0, 1],
     "initializer_range": 0.1,
 }
-PROCESSOR = {
-    "patch_size": 6,
-    "merge_size": 2,
-    "size": {"shortest_edge": 48 * 48, "longest_edge": 144 * 144},
-    **GREY,
-}
 PUBLISHED_IMAGES = [
     (
         {
@@ -38,51 +33,6 @@ PUBLISHED_IMAGES = [
         [300, 400, 70, 260],
     )
 ]
-
-
-def checkpoint(tied, vision, **text):
-    """A published config.json, as far as parameters depend on it; that of 8B is from memory."""
-    return {
-        "model_type": "qwen3_vl",
-        "text_config": {"model_type": "qwen3_vl_text", "num_key_value_heads": 8, **text},
-        "vision_config": {**vision, "out_hidden_size": text["hidden_size"]},
-        "tie_word_embeddings": tied,
-    }
-
-
-SMALL_VISION = {
-    **{"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16},
-    "deepstack_visual_indexes": [5, 11, 17],
-}
-CHECKPOINTS = {
-    "Qwen3-VL-2B-Instruct": (
-        checkpoint(
-            tied=True,
-            vision=SMALL_VISION,
-            **{"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28},
-            num_attention_heads=16,
-        ),
-        2_127_532_032,
-    ),
-    "Qwen3-VL-4B-Instruct": (
-        checkpoint(
-            tied=True,
-            vision=SMALL_VISION,
-            **{"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36},
-            num_attention_heads=32,
-        ),
-        4_437_815_808,
-    ),
-    "Qwen3-VL-8B-Instruct": (
-        checkpoint(
-            tied=False,
-            vision={},
-            **{"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36},
-            num_attention_heads=32,
-        ),
-        8_767_123_696,
-    ),
-}
 
 
 def own_processor(family, _monkeypatch):
@@ -103,10 +53,7 @@ def make(vision=(), processor=()):
     config = Qwen3VLConfig(
         text_config=text,
         vision_config=VISION | dict(vision),
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        **token_ids(tokenizer),
         tie_word_embeddings=True,
     )
     processor = Qwen2VLImageProcessorPil(**PROCESSOR | dict(processor))

@@ -46,52 +46,6 @@ PUBLISHED_IMAGES = [  # of 256M and 500M, and of 2.2B
 ]
 
 
-def checkpoint(vision, scale_factor, **text):
-    """A published config.json, as far as parameters depend on it; 256M and 2.2B are from memory."""
-    return {
-        "model_type": "smolvlm",
-        "text_config": {"model_type": "llama", "vocab_size": 49280, "head_dim": 64, **text},
-        "vision_config": vision,
-        "scale_factor": scale_factor,
-    }
-
-
-BASE = {
-    **{"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
-    **{"num_attention_heads": 12, "image_size": 512, "patch_size": 16},
-}
-SO400M = {
-    **{"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27},
-    **{"num_attention_heads": 16, "image_size": 384, "patch_size": 14},
-}
-CHECKPOINTS = {
-    "SmolVLM2-256M-Video-Instruct": (
-        checkpoint(
-            *(BASE, 4),
-            **{"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
-            **{"num_attention_heads": 9, "num_key_value_heads": 3},
-        ),
-        256_484_928,
-    ),
-    "SmolVLM2-500M-Video-Instruct": (
-        checkpoint(
-            *(BASE, 4),
-            **{"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32},
-            **{"num_attention_heads": 15, "num_key_value_heads": 5},
-        ),
-        507_482_304,
-    ),
-    "SmolVLM2-2.2B-Instruct": (
-        checkpoint(
-            *(SO400M, 3),
-            **{"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24},
-            **{"num_attention_heads": 32, "num_key_value_heads": 32},
-        ),
-        2_246_784_880,
-    ),
-}
-
-
 def own_processor(family, monkeypatch):
     # without this package, which it needs for videos alone, it refuses to start
     monkeypatch.setattr(processing_smolvlm, "num2words", str)

@@ -1,4 +1,6 @@
-"""The shipped configurations of today's checkpoints: parameters and image tokens."""
+"""The shipped configurations of today's checkpoints, and other sizes: parameters, image tokens."""
+
+import json
 
 import pytest
 import yaml
@@ -34,6 +36,15 @@ IMAGE_TOKENS = {
 }
 
 
+def check_counts(configuration, parameters, layers, heads, outputs):
+    model, counts = count_parameters(configuration)
+    assert counts == {"parameters": parameters, "layers": layers, "heads": heads}
+    adapted = add_adapter(model, family_class(model.config, configuration), range(4), **LORA)
+    trainable, total = adapted.get_nb_trainable_parameters()
+    hidden = model.config.get_text_config().hidden_size
+    assert trainable == total - parameters == 4 * 8 * (3 * hidden + outputs)
+
+
 def test_every_model_has_the_configuration_of_its_checkpoint():
     models = STUDIES["today"].models.values()
     assert [m.configuration for m in models] == [
@@ -50,15 +61,123 @@ def test_every_configuration_belongs_to_a_model_of_a_study():
     assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in folders)
 
 
+# what other checkpoints change in a shipped configuration, by part, and their parameters; those of
+# 256M, 2.2B, 7B and 8B, and of InternVL3, are from memory
+OTHER_SIZES = {
+    "Qwen2.5-VL-7B-Instruct": (
+        "qwen2.5-vl-3b-instruct",
+        {
+            "text_config": {
+                **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
+                **{"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064},
+                "tie_word_embeddings": False,
+            },
+            "vision_config": {"out_hidden_size": 3584},
+            "tie_word_embeddings": False,
+        },
+        8_292_166_656,
+    ),
+    "SmolVLM2-256M-Video-Instruct": (
+        "smolvlm2-500m-video-instruct",
+        {
+            "text_config": {
+                **{"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
+                **{"num_attention_heads": 9, "num_key_value_heads": 3},
+            }
+        },
+        256_484_928,
+    ),
+    "SmolVLM2-2.2B-Instruct": (
+        "smolvlm2-500m-video-instruct",
+        {
+            "text_config": {
+                **{"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24},
+                **{"num_attention_heads": 32, "num_key_value_heads": 32},
+            },
+            "vision_config": {
+                **{"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27},
+                **{"num_attention_heads": 16, "image_size": 384, "patch_size": 14},
+            },
+            "scale_factor": 3,
+        },
+        2_246_784_880,
+    ),
+    "Qwen3-VL-4B-Instruct": (
+        "qwen3-vl-2b-instruct",
+        {
+            "text_config": {
+                **{"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36},
+                "num_attention_heads": 32,
+            },
+            "vision_config": {"out_hidden_size": 2560},
+        },
+        4_437_815_808,
+    ),
+    "Qwen3-VL-8B-Instruct": (
+        "qwen3-vl-2b-instruct",
+        {
+            "text_config": {
+                **{"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36},
+                **{"num_attention_heads": 32, "tie_word_embeddings": False},
+            },
+            "vision_config": {
+                **{"depth": 27, "hidden_size": 1152, "intermediate_size": 4304},
+                **{"out_hidden_size": 4096, "deepstack_visual_indexes": [8, 16, 24]},
+            },
+            "tie_word_embeddings": False,
+        },
+        8_767_123_696,
+    ),
+    "InternVL3-2B-hf": (
+        "internvl3-1b-hf",
+        {
+            "text_config": {
+                **{"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28},
+                "num_attention_heads": 12,
+            }
+        },
+        2_088_957_440,
+    ),
+    "InternVL3-8B-hf": (
+        "internvl3-1b-hf",
+        {
+            "text_config": {
+                **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
+                **{"num_attention_heads": 28, "num_key_value_heads": 4},
+            }
+        },
+        7_944_373_760,
+    ),
+    "gemma-3-12b-it": (
+        "gemma-3-4b-it",
+        {
+            "text_config": {
+                **{"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48},
+                **{"num_attention_heads": 16, "num_key_value_heads": 8},
+            }
+        },
+        12_187_325_040,
+    ),
+}
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_parameters_are_those_of_the_hub(name):
-    parameters, layers, heads, outputs = SIZES[name]
-    model, counts = count_parameters(CONFIGURATIONS / name)
-    assert counts == {"parameters": parameters, "layers": layers, "heads": heads}
-    adapted = add_adapter(model, family_class(model.config, name), range(4), **LORA)
-    trainable, total = adapted.get_nb_trainable_parameters()
-    hidden = model.config.get_text_config().hidden_size
-    assert trainable == total - parameters == 4 * 8 * (3 * hidden + outputs)
+    check_counts(CONFIGURATIONS / name, *SIZES[name])
+
+
+@pytest.mark.parametrize("name", OTHER_SIZES)
+def test_parameters_of_other_sizes_are_those_of_the_hub(tmp_path, name):
+    shipped, changes, parameters = OTHER_SIZES[name]
+    configuration = json.loads((CONFIGURATIONS / shipped / "config.json").read_text())
+    for part, values in changes.items():
+        configuration[part] = configuration[part] | values if "config" in part else values
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    text = configuration["text_config"]
+    layers, heads = text["num_hidden_layers"], text["num_attention_heads"]
+    head_size = text.get("head_dim", text["hidden_size"] // heads)
+    outputs = (heads + 2 * text["num_key_value_heads"]) * head_size
+    check_counts(tmp_path, parameters, layers, heads, outputs)
 
 
 @pytest.mark.parametrize("name", IMAGE_TOKENS)
