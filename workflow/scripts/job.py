@@ -1,4 +1,7 @@
-"""What every script needs around its one call: the log, the threads, the inputs, the record."""
+"""What every script needs around its one call: the log, the inputs, the record.
+
+Snakemake gives a script the rule's threads in OMP_NUM_THREADS, which torch follows.
+"""
 
 import gc
 import io
@@ -91,11 +94,9 @@ class Job:
 
 @contextmanager
 def job(snakemake):
-    """Progress into the rule's log, the rule's threads for torch, an error as one line."""
+    """Progress into the rule's log, an error as one line."""
     gc.freeze()
     gc.enable()
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(snakemake.threads)
     log = _Log(snakemake.log[0])
     with redirect_stderr(log), redirect_stdout(log):
         try:

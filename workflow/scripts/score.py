@@ -16,11 +16,8 @@ with job(snakemake) as job:
 
         inputs.images = open_images(job, inputs.samples)
     if "model" in entry.needs or "weights" in entry.needs:
-        import torch
         from open_model import open_model
 
-        # `job` sets the threads of torch only for scripts that import it before
-        torch.set_num_threads(snakemake.threads)
         inputs.model, inputs.family, identity = open_model(job)
     table = scores_table(job.wildcards.score, entry.load()(inputs, **settings["options"]))
     job.write(job.output.score, "scores", table, settings=settings, checkpoint=identity)

@@ -1,6 +1,5 @@
 """Trains the miniature checkpoints: a dense vision stage, then lessons of growing difficulty."""
 
-import argparse
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,18 +240,3 @@ def train(name: str, work: str | Path, seed: int = 0, stages: tuple[Stage, ...] 
             (folder / "done").touch()
         model, family = load_model(folder), load_family(folder)
     return folder
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(MAKERS))
-    parser.add_argument("work", help="folder for the stages' checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    train(arguments.name, arguments.work, arguments.seed)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,10 +5,9 @@ import pandas as pd
 
 from headimpact import score_registry
 from headimpact.scores.attribution import Regression
-from headimpact.statistics import cluster_sums, highest, resample
+from headimpact.statistics import cluster_sums, highest, percentile_interval, resample
 
 DRAWS = 100  # of images, and of halves of them
-LEVEL = 0.95  # of the intervals
 TOP_SHARE = 0.25  # of the heads, of which two halves of the images are compared
 
 
@@ -47,7 +46,7 @@ def attribution_checks(
             ("fresh_correlation", *_fresh_correlation(fitted.coefficients(), fresh, rng)),
             *_compare_halves(fitted, top, rng),
         ):
-            low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            low, high = percentile_interval(drawn)
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         table.append({**row, "passes": rows["passes"].sum()})
     return pd.DataFrame(table)
