@@ -105,11 +105,11 @@ def _attend_in_branches(branches, heads, query, key, value, mask, scaling, softc
 
     heads: BoolTensor (heads, branches), where this layer's reads are taken away.
     """
-    seen, count = branches.text_start, heads.shape[1]
+    visible, count = branches.text_start, heads.shape[1]
     query, own_key, own_value = (
         states[:, :, branches.start :].unflatten(2, (count, -1)) for states in (query, key, value)
     )
-    key, value = key[:, :, :seen], value[:, :, :seen]
+    key, value = key[:, :, :visible], value[:, :, :visible]
     shared = attention_scores(query.flatten(2, 3), key, scaling, softcap)[0]
     # within the branches, a branch is an element of the batch
     own = attention_scores(*(s[0].transpose(0, 1) for s in (query, own_key)), scaling, softcap)
@@ -119,20 +119,20 @@ def _attend_in_branches(branches, heads, query, key, value, mask, scaling, softc
     scores += mask
     removed = heads[:, :, None, None] & branches.reads if heads.any() else None
     if removed is not None and branches.variant == "renormalise":
-        scores[..., :seen].masked_fill_(removed, torch.finfo(scores.dtype).min)
+        scores[..., :visible].masked_fill_(removed, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, -1, dtype=torch.float32)
     lost = None
     if removed is not None and branches.variant != "renormalise":
         if branches.variant == "mean":
-            lost = (weights[..., :seen] * removed).sum(-1, keepdim=True)
-        weights[..., :seen].masked_fill_(removed, 0)
-    output = weigh_values(weights[None, ..., :seen].flatten(2, 3), value)[0]
+            lost = (weights[..., :visible] * removed).sum(-1, keepdim=True)
+        weights[..., :visible].masked_fill_(removed, 0)
+    output = weigh_values(weights[None, ..., :visible].flatten(2, 3), value)[0]
     output = output.unflatten(1, (count, -1))
     output += weigh_values(
-        weights[..., seen:].transpose(0, 1), own_value[0].transpose(0, 1)
+        weights[..., visible:].transpose(0, 1), own_value[0].transpose(0, 1)
     ).transpose(0, 1)
     if lost is not None:
-        mean = value[0, :, branches.layout.is_image[:seen].to(value.device)].mean(1)
+        mean = value[0, :, branches.layout.is_image[:visible].to(value.device)].mean(1)
         mean = mean.repeat_interleave(len(output) // len(mean), 0)
         output += lost.to(output.dtype) * mean[:, None, None]
     return output.flatten(1, 2).transpose(0, 1)[None]
