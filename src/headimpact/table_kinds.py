@@ -74,9 +74,10 @@ TABLES = {
     # A row is the score of a head, or of a layer as a whole, where head is null. value is in the
     # unit of the score; standard_error is null if the score has none; null is what the score would
     # be by chance, if that is known; first_half and second_half are the score of either random half
-    # of the images, null if it has none; n is how many objects or images were averaged; cost is how
-    # many forward passes of the model the score needed in all (an image with all its descriptions
-    # is one pass, and a backward pass counts as two), null if that is not known.
+    # of the images, null if it has none; resampled is the score of images drawn with replacement, a
+    # value a draw, null if that is not known; n is how many objects or images were averaged; cost
+    # is how many forward passes of the model the score needed in all (an image with all its
+    # descriptions is one pass, and a backward pass counts as two), null if that is not known.
     "scores": {
         "score": "string",
         "layer": "int16",
@@ -86,6 +87,7 @@ TABLES = {
         "null": "float64?",
         "first_half": "float64?",
         "second_half": "float64?",
+        "resampled": "list<float32>?",
         "n": "int64",
         "cost": "float64?",
     },

@@ -172,6 +172,21 @@ def test_scores_of_heads_and_of_layers_become_tables():
     assert scores_of_table(layers[::-1]).value.tolist() == [0.5, 0.25]
 
 
+def test_a_table_of_scores_holds_the_scores_of_resampled_images():
+    rng = np.random.default_rng(0)
+    # an image of three objects, and two of one
+    scores = average(rng.normal(size=(5, 2, 3)), np.array([4, 4, 4, 7, 9]), "objects")
+    drawn = scores.resample_images()
+    counts = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, len(drawn))
+    for draw, values in zip(counts, drawn, strict=True):
+        objects = np.repeat(scores.items, np.repeat(draw, [3, 1, 1]), axis=0)
+        np.testing.assert_allclose(values, objects.mean(0), rtol=1e-12)
+    table = scores_table("drawn", scores)
+    np.testing.assert_allclose(scores_of_table(table[::-1]).resampled, drawn, rtol=1e-6)
+    # a score that is no mean over items has none
+    assert scores_of_table(scores_table("deep", Scores(np.array([0.5, 0.25])))).resampled is None
+
+
 def test_a_planted_head_has_the_highest_impact(model_and_family):
     """Head 1 of layer 0 gets a query that matches only the keys of the object's tokens."""
     model, family = model_and_family

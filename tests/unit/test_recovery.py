@@ -53,13 +53,13 @@ def test_equal_scores_are_chance():
 def test_intervals_are_the_percentiles_of_resampled_images():
     rng, images = np.random.default_rng(2), np.array([5, 5, 9, 9, 9, 2, 4, 4])
     items = 0.3 * READING + rng.normal(0, 0.4, (8, 6, 4))
-    counts = np.random.default_rng(0).multinomial(4, [1 / 4] * 4, 200)
+    counts = np.random.default_rng(0).multinomial(4, [1 / 4] * 4, 1000)
     areas = []
     for draw in counts:
         weight = dict(zip([2, 4, 5, 9], draw, strict=True))
         value = sum(weight[image] * item for image, item in zip(images, items, strict=True))
         areas.append((value[READING][:, None] > value[~READING][None]).mean())
-    row = rows_of(scores_of(items, images), draws=200)["head"]
+    row = rows_of(scores_of(items, images))["head"]
     assert [row.area_low, row.area_high] == pytest.approx(np.quantile(areas, [0.025, 0.975]))
     assert row.area_low < row.area < row.area_high
 
@@ -67,8 +67,15 @@ def test_intervals_are_the_percentiles_of_resampled_images():
 def test_objects_of_an_image_are_drawn_together():
     # two images that say the opposite: a draw holds both or one of them twice
     items = np.stack([READING.astype(float)] * 30 + [2.0 * ~READING] * 30)
-    row = rows_of(scores_of(items, np.repeat([7, 3], 30)), draws=4000)["head"]
+    row = rows_of(scores_of(items, np.repeat([7, 3], 30)))["head"]
     assert (row.area, row.area_low, row.area_high) == (0, 0, 1)
+
+
+def test_a_score_that_resampled_its_images_itself_has_intervals_too():
+    drawn = np.stack([READING, ~READING, READING]).astype(float)
+    row = rows_of(Scores(READING.astype(float), resampled=drawn))["head"]
+    assert (row.area, row.area_high) == (1, 1)
+    assert row.area_low == pytest.approx(np.quantile([1, 0, 1], 0.025))
 
 
 def test_a_score_of_layers_has_no_row_for_heads():

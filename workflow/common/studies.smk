@@ -183,10 +183,6 @@ def score_entry(plan, wildcards):
     return [registry.SCORES[plan.score_settings(wildcards.score)["kind"]]]
 
 
-def score_entries(plan, wildcards):
-    return [registry.SCORES[score["kind"]] for score in plan.settings_of_scores()]
-
-
 def first_score_entry(plan, wildcards):
     return [registry.SCORES[plan.score_settings(plan.study.first_score)["kind"]]]
 

@@ -103,8 +103,6 @@ rule top_stability:
 rule known_answer:
     input:
         unpack(ask("known_answer_inputs")),
-        samples=rules.samples.output.samples,
-        objects=rules.samples.output.objects,
     output:
         table=report(
             "results/{study}/known_answer.csv",
@@ -121,12 +119,12 @@ rule known_answer:
         "../../envs/headimpact.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=20,
+        mem_mb=1000,
+        runtime=5,
     params:
         titles=ask("known_answers"),
         scores=ask("settings_of_scores"),
-        code=code("known_answer", score_entries),
+        code=code("known_answer"),
     script:
         "../scripts/known_answer.py"
 
@@ -166,7 +164,7 @@ rule table3:
 
 rule layers_and_depth:
     input:
-        scores=ask("all_scores"),
+        scores=ask("all_scores", models=None),
         layers=ask("layers_of_top_setups"),
     output:
         table=report(

@@ -16,7 +16,7 @@ from headimpact.scores.inputs import ScoreInputs, Scores
 from headimpact.scores.interventions import outcome_values, read_heads, total_passes
 from headimpact.statistics import cluster_sums, in_second_half
 
-DRAWS = 200  # of images, for standard errors
+DRAWS = 200  # of images, with replacement
 
 
 def attribution(inputs: ScoreInputs, outcome: str) -> Scores:
@@ -31,12 +31,14 @@ def attribution(inputs: ScoreInputs, outcome: str) -> Scores:
     rng = np.random.default_rng(0)
     drawn = [regression.coefficients(counts) for counts in regression.draw_images(rng, DRAWS)]
     shape = regression.shape
+    resampled = np.reshape(drawn, (DRAWS, *shape))
     return Scores(
         value=regression.coefficients().reshape(shape),
-        standard_error=np.std(drawn, axis=0, ddof=1).reshape(shape),
+        standard_error=resampled.std(0, ddof=1),
         n=regression.items,
         null=np.zeros(shape),
         halves=regression.half_coefficients(),
+        resampled=resampled,
         cost=total_passes(inputs.interventions, "random"),
     )
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headimpact.statistics import in_second_half
+from headimpact.statistics import cluster_sums, in_second_half, resample
+
+DRAWS = 1000  # of images, with replacement, of a score that is a mean over items
 
 
 @dataclass
@@ -49,10 +51,10 @@ class Scores:
     is a mean of. null: what the score would be by chance, of the same shape. items: (n, *shape),
     the values that `value` is the mean of, and images: (n,), the image of each, by which items are
     resampled; None where a score is no such mean. halves: (2, *shape), the score of either half of
-    the images, see `statistics.in_second_half`; for a score with items they follow from these.
-    cost: how many forward passes of the model the
-    score needed in all, where an image with all its descriptions is one pass, and a backward pass
-    counts as two; None if that is not known.
+    the images, see `statistics.in_second_half`. resampled: (draws, *shape), the score of images
+    drawn with replacement. Halves and draws of a score with items follow from these. cost: how many
+    forward passes of the model the score needed in all, where an image with all its descriptions is
+    one pass, and a backward pass counts as two; None if that is not known.
     """
 
     value: np.ndarray
@@ -62,6 +64,7 @@ class Scores:
     items: np.ndarray | None = None
     images: np.ndarray | None = None
     halves: np.ndarray | None = None
+    resampled: np.ndarray | None = None
     cost: float | None = None
 
     def score_halves(self) -> np.ndarray:
@@ -73,12 +76,25 @@ class Scores:
         second = in_second_half(self.images)
         return np.stack([self.items[~second].mean(0), self.items[second].mean(0)])
 
+    def resample_images(self) -> np.ndarray | None:
+        """The score of images drawn with replacement, (draws, *shape); None if it is not known."""
+        if self.resampled is not None or self.items is None:
+            return self.resampled
+        # the last column counts the items, of which a drawn image may have many or few
+        count = len(self.items)
+        columns = np.column_stack([self.items.reshape(count, -1), np.ones(count)])
+        sums = resample(cluster_sums(columns, self.images), DRAWS, np.random.default_rng(0))
+        return (sums[:, :-1] / sums[:, -1:]).reshape(DRAWS, *self.value.shape)
+
 
 def scores_table(name: str, scores: Scores) -> pd.DataFrame:
     """A table of kind "scores"; the head of a layer's score is null."""
     places = np.indices(scores.value.shape).reshape(scores.value.ndim, -1)
     per_head = scores.value.ndim == 2
     first, second = scores.score_halves()
+    resampled = scores.resample_images()
+    if resampled is not None:
+        resampled = resampled.reshape(len(resampled), -1).T.astype("float32")
 
     def column(values: np.ndarray | None) -> np.ndarray:
         return np.full(scores.value.size, np.nan) if values is None else values.ravel()
@@ -93,6 +109,7 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
             "null": column(scores.null),
             "first_half": column(first),
             "second_half": column(second),
+            "resampled": [None] * scores.value.size if resampled is None else list(resampled),
             "n": scores.n,
             "cost": np.nan if scores.cost is None else float(scores.cost),
         }
@@ -100,11 +117,14 @@ def scores_table(name: str, scores: Scores) -> pd.DataFrame:
 
 
 def scores_of_table(table: pd.DataFrame) -> Scores:
-    """The values of a table that `scores_table` made, and its halves, without items."""
+    """The values of a table that `scores_table` made, its halves and draws, without items."""
     shape = (-1,) if table["head"].isna().all() else (table["layer"].max() + 1, -1)
     table = table.sort_values(["layer", "head"])
     value, *halves = (
         table[name].to_numpy(float).reshape(shape)
         for name in ("value", "first_half", "second_half")
     )
-    return Scores(value, halves=np.stack(halves))
+    resampled = None
+    if table["resampled"].notna().all():
+        resampled = np.stack(table["resampled"]).T.reshape(-1, *value.shape)
+    return Scores(value, halves=np.stack(halves), resampled=resampled)

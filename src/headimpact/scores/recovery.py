@@ -8,7 +8,7 @@ import pandas as pd
 
 from headimpact.guards import UserError
 from headimpact.scores.inputs import Scores
-from headimpact.statistics import cluster_sums, highest, percentile_interval, resample
+from headimpact.statistics import highest, percentile_interval
 
 
 def read_reading_heads(path: str | Path, layers: int, heads: int) -> np.ndarray:
@@ -32,13 +32,7 @@ def read_reading_heads(path: str | Path, layers: int, heads: int) -> np.ndarray:
     return reading
 
 
-def recovery(
-    scores: Scores,
-    reading: np.ndarray,
-    higher_is_better: bool = True,
-    draws: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
+def recovery(scores: Scores, reading: np.ndarray, higher_is_better: bool = True) -> pd.DataFrame:
     """How well a score separates the reading heads from the others.
 
     reading: bool (layers, heads). A layer's score is the mean over its heads, and it is a reading
@@ -46,10 +40,10 @@ def recovery(
     one for layers if not all are reading layers: unit; total and reading, how many there are;
     found, the share of the reading ones among as many of the best scores; area, that under the ROC
     curve (0.5 is chance); and the bounds found_low, found_high, area_low and area_high of their
-    intervals, from images drawn with replacement, nan for a score without items.
+    intervals, from images drawn with replacement, nan for a score that has no such draws.
     """
     sign = 1 if higher_is_better else -1
-    resampled = _resampled(scores, draws, seed)
+    resampled = scores.resample_images()
     rows = []
     for unit, truth in (("head", reading), ("layer", reading.any(1))):
         if truth.all() or scores.value.ndim < truth.ndim:
@@ -69,14 +63,6 @@ def recovery(
             row |= {name: value[0], f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _resampled(scores: Scores, draws: int, seed: int) -> np.ndarray | None:
-    """The score of images drawn with replacement, times a constant, (draws, layers[, heads])."""
-    if scores.items is None:
-        return None
-    sums = cluster_sums(scores.items, scores.images)
-    return resample(sums, draws, np.random.default_rng(seed))
 
 
 def _share_found(values: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -65,11 +65,11 @@ class ScorePlan(KnockoutPlan):
         """A score of every model; None for the one of figures 4 and 5."""
         return self.of_models(f"scores/{score or self.study.first_score}.parquet")
 
-    def all_scores(self) -> list[str]:
-        """Every score of every model."""
+    def all_scores(self, models: Iterable[str] | None = None) -> list[str]:
+        """Every score of some models, or of all, model by model."""
         return [
             f"{self.folder}/{model}/scores/{score}.parquet"
-            for model in self.study.models
+            for model in models or self.study.models
             for score in self.study.scores
         ]
 
@@ -162,21 +162,11 @@ class ScorePlan(KnockoutPlan):
         return titles
 
     def known_answer_inputs(self) -> Files:
-        """Of those models the reading heads, and what scores are computed from.
-
-        `scores` are those that do not come from attention alone.
-        """
+        """Of those models the reading heads and every score."""
         known = {name: model for name, model in self.study.models.items() if model.known_answer}
         return {
             "reading_heads": [model.known_answer for model in known.values()],
-            "tokens": [f"{self.folder}/{name}/tokens.parquet" for name in known],
-            "attention": self.attention_of(known),
-            "scores": [
-                f"{self.folder}/{name}/scores/{score}.parquet"
-                for name in known
-                for score in self.study.scores
-                if self._needs(score) != ("attention",)
-            ],
+            "scores": self.all_scores(known),
         }
 
     def settings_of_scores(self) -> list[dict]:
