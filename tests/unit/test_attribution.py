@@ -9,7 +9,7 @@ from headimpact.scores.ablation import ablation
 from headimpact.scores.attention import pack
 from headimpact.scores.attribution import Regression, attribution
 from headimpact.scores.attribution_checks import attribution_checks
-from headimpact.scores.inputs import ScoreInputs
+from headimpact.scores.inputs import ScoreInputs, scores_of_table, scores_table
 from headimpact.scores.interventions import outcome_values, read_heads
 from headimpact.statistics import in_second_half
 
@@ -114,6 +114,13 @@ def test_the_standard_error_is_the_spread_over_new_images():
         estimates.append(scores.value)
         errors.append(scores.standard_error)
     assert np.mean(errors) == pytest.approx(np.std(estimates, axis=0).mean(), rel=0.1)
+
+
+def test_the_table_of_an_attribution_holds_its_draws_of_images():
+    scores = attribution(inputs_of(linear_rows(noise=1.0)), "log_probability")
+    drawn = scores_of_table(scores_table("attribution", scores)).resampled
+    assert drawn.std(0, ddof=1) == pytest.approx(scores.standard_error, rel=1e-5)
+    assert drawn.mean(0) == pytest.approx(scores.value, abs=0.5)
 
 
 def test_more_coefficients_than_rows_are_refused():
