@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,13 @@ class RankedScore:
     table: pd.DataFrame
     higher_is_better: bool
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
         """float64 (layers, heads) or (layers,), turned so that higher is better."""
         values = scores_of_table(self.table).value
         return values if self.higher_is_better else -values
 
-    @property
+    @cached_property
     def layer_values(self) -> np.ndarray:
         """float64 (layers,), the mean over the heads, by which layers are ranked."""
         values = layer_scores(self.table)
