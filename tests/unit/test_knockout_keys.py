@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from test_study import BASE, assert_refused, study
+from studies import BASE, assert_refused, study
 
 from headimpact.study import documentation
 from headimpact.study.config import parse_config

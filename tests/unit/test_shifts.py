@@ -1,11 +1,11 @@
-"""Paired shifts of simulated answers, the mark in Table 4, and ranks among random draws."""
+"""Paired shifts of simulated answers."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from simulated_runs import ALL_METRICS, BASE, METRICS, RUNS, items, row, shifts_of, simulated
 
-from headimpact.evaluation.metrics import load_metrics
 from headimpact.guards import UserError
 from headimpact.report.shifts import (
     RANK_COLUMNS,
@@ -14,56 +14,6 @@ from headimpact.report.shifts import (
     table4_shifts,
     top_ranks,
 )
-from headimpact.report.table4 import table4, table4_markdown
-
-METRICS = load_metrics({"perplexity": {"kind": "perplexity", "options": {}}})
-ALL_METRICS = load_metrics(
-    {name: {"kind": name, "options": {}} for name in ("accuracy", "perplexity", "log_odds")}
-)
-LAYERS = {"top": [0, 1], "full": [0, 1, 2], "original": []}
-
-
-def items(losses, images=None, odds=0.0):
-    """Test items of two tokens with these losses a token, and these log-odds of the right label."""
-    losses = np.asarray(losses, dtype=float)
-    table = pd.DataFrame(
-        {
-            "sample_id": range(len(losses)) if images is None else images,
-            "object_id": range(len(losses)),
-            "log_probability": -2 * losses,
-            "tokens": 2,
-            "answer": "B",
-        }
-    )
-    logs = {f"log_{label}": -np.log(3) for label in "ACD"} | {"log_B": odds}
-    return table.assign(**logs)
-
-
-def shifts_of(runs, metrics=METRICS, tops=("top",), layers=None):
-    """The shifts of a model M, from {setup: items, or a list of them, a draw each}."""
-    runs = {
-        (setup, "default", draw): table
-        for setup, draws in runs.items()
-        for draw, table in enumerate(draws if isinstance(draws, list) else [draws])
-    }
-    layers = layers or {(setup, draw): LAYERS.get(setup, [5, 6 + draw]) for setup, _, draw in runs}
-    return table4_shifts({"M": runs}, metrics, {"M": layers}, tops)
-
-
-def row(shifts, comparison, setup, against, draw=None):
-    """The only row of a comparison."""
-    chosen = shifts.query("comparison == @comparison and setup == @setup and against == @against")
-    chosen = chosen[chosen["draw"].isna() if draw is None else chosen["draw"] == draw]
-    assert len(chosen) == 1
-    return chosen.iloc[0]
-
-
-BASE = np.array([1.0, 2.0, 1.5, 2.5])
-RUNS = {
-    "original": items(BASE),
-    "top": items(BASE - [0.1, 0.2, 0.3, 0.4]),
-    "random": [items(BASE - 0.1), items(BASE + 0.5)],
-}
 
 
 def test_shifts_of_perplexity_are_differences_of_losses_by_hand():
@@ -157,23 +107,6 @@ def test_a_study_without_original_has_its_top_layers_compared():
     assert list(top_ranks(alone, [("top", "random", True)]).columns) == RANK_COLUMNS
 
 
-def simulated(planted, spread=0.0, images=100, planted_in_full=0.0):
-    """Runs on images of two items: `full` does what the original does, but for noise."""
-    rng, image = np.random.default_rng(0), np.repeat(np.arange(images), 2)
-    base = 2 + rng.normal(0, 1, images)[image] + rng.normal(0, 0.3, len(image))
-
-    def run(effect):
-        noise = rng.normal(0, 0.1, images)[image] + rng.normal(0, 0.1, len(image))
-        return items(base + effect + noise, image, odds=3 - 3 * (effect + noise))
-
-    return {
-        "original": run(0),
-        "top": run(planted),
-        "full": run(planted_in_full),
-        "random": [run(draw * spread) for draw in (-1, 0, 1)],
-    }
-
-
 def test_a_planted_difference_is_found_and_a_null_one_is_not():
     shifts = shifts_of(simulated(planted=-0.1), ALL_METRICS)
     shifts = shifts[shifts["p_holm"].notna()].set_index(["metric", "setup", "against"])
@@ -196,36 +129,6 @@ def test_a_shift_of_the_draws_mean_is_as_uncertain_as_the_draws_differ():
     assert apart["high"] - apart["low"] > 5 * (alike["high"] - alike["low"])
 
 
-def markdown(runs, **changes):
-    """Table 4's row of perplexity in Markdown; changes: of columns of the table of shifts."""
-    answers = {
-        "M": {
-            (setup, "default", draw): table
-            for setup, draws in runs.items()
-            for draw, table in enumerate(draws if isinstance(draws, list) else [draws])
-        }
-    }
-    shifts = shifts_of(runs).assign(**changes)
-    text = table4_markdown(table4(answers, METRICS), METRICS, shifts)
-    assert text.splitlines()[-1].startswith("Bold: the largest shift from original. †: ")
-    return text.splitlines()[2]
-
-
-def test_the_largest_shift_has_a_mark_if_it_is_larger_than_the_runner_ups():
-    runs = simulated(planted=-0.1)
-    cells = markdown(runs).split("|")
-    assert cells[4].endswith("** † ")  # model, metric, original, top
-    assert "†" not in "".join([*cells[:4], *cells[5:]])
-    assert "†" not in markdown(runs, p_value=0.05) and "†" not in markdown(runs, low=0.0)
-    assert "†" not in markdown(runs, variant="fast")
-
-
-def test_a_largest_shift_that_is_not_larger_than_the_runner_ups_has_no_mark():
-    for runs in (simulated(planted=0.0), simulated(planted=0.1, planted_in_full=0.1)):
-        line = markdown(runs)
-        assert line.count("**") == 2 and "†" not in line
-
-
 def test_setups_that_shift_alike_are_found_to_differ_as_often_as_the_level():
     rng, found, base = np.random.default_rng(3), 0, np.full(8, 2.0)
     for _ in range(200):
@@ -233,86 +136,6 @@ def test_setups_that_shift_alike_are_found_to_differ_as_often_as_the_level():
         shifts = shifts_of(runs | {"original": items(base)})
         found += float(shifts.query("comparison == 'largest'")["p_value"].iloc[0]) < 0.05
     assert 0.01 < found / 200 < 0.09
-
-
-def test_equal_largest_shifts_have_no_mark():
-    runs = simulated(planted=-0.1)
-    runs["full"] = runs["top"]
-    line = markdown(runs, p_value=0.0, low=0.1)
-    assert line.count("**") == 4 and "†" not in line
-
-
-def test_a_setup_that_shifts_most_in_logarithms_alone_has_no_mark():
-    # From exp(1), a loss of 0.5 less is 1.1 of perplexity, and 0.4 more is 1.3.
-    noise = np.linspace(-0.01, 0.01, 20)
-    runs = {name: items(1 + 0 * noise + x) for name, x in (("original", 0), ("full", 0.4))}
-    runs["top"] = items(0.5 + noise)
-    largest = row(shifts_of(runs), "largest", "top", "full")
-    assert largest["p_value"] < 0.05 and largest["low"] > 0
-    line = markdown(runs)
-    assert "**4.06" in line and "†" not in line
-
-
-def test_a_largest_shift_whose_draws_differ_much_has_no_mark():
-    runs = simulated(planted=0.0)
-    draws = [simulated(planted)["top"] for planted in (0.0, -0.6, -0.1)]
-    del runs["random"]
-    line = markdown(runs | {"top": draws})
-    largest = row(shifts_of(runs | {"top": draws}), "largest", "top", "full")
-    assert largest["p_value"] < 0.001 and largest["low"] < 0
-    assert "**" in line and "†" not in line
-
-
-def shift_table(shifts, layers, setup, model="M"):
-    """Rows "draw" of a setup with these shifts and layers."""
-    return pd.DataFrame(
-        {
-            **{"model": model, "variant": "default", "metric": "Perplexity", "setup": setup},
-            **{"comparison": "draw", "draws": 1, "shift": shifts, "layers": layers},
-        }
-    )
-
-
-def test_a_rank_among_random_draws_is_uniform_under_the_null():
-    rng, names = np.random.default_rng(1), [str(number) for number in range(20)]
-    tables = []
-    for model in range(600):
-        shifts = rng.normal(0, 0.1, 20)
-        tables += [shift_table(shifts[:1], names[:1], "top", model)]
-        tables += [shift_table(shifts[1:], names[1:], "random", model)]
-    ranks = top_ranks(pd.concat(tables), [("top", "random", True)])
-    p_values = ranks["p_value"].to_numpy(dtype=float)
-    assert len(p_values) == 600 and (p_values == ranks["rank"]).all()
-    counts = np.bincount(np.round(p_values * 20).astype(int), minlength=21)[1:]
-    assert counts.sum() == 600 and scipy.stats.chisquare(counts).pvalue > 0.01
-
-
-def test_ties_count_against_the_top_layers_whose_draw_0_is_used():
-    top = shift_table([-0.3, -0.9], "0", "top")
-    # Three of the shifts are 0.3 but for the last bit.
-    drawn = shift_table([0.3, 0.1 + 0.2, np.nextafter(0.3, 0), -0.5, 0.2], list("abcde"), "random")
-    (rank,) = top_ranks(pd.concat([drawn, top]), [("top", "random", True)]).itertuples()
-    assert (rank.at_least_as_large, rank.draws, rank.rank) == (4, 5, 5 / 6)
-    text = shifts_markdown(shifts_of(RUNS), pd.DataFrame([rank]), METRICS)
-    assert "| top | 5 of 6 among random's draws | 5 | – |" in text
-
-
-def test_a_rank_is_a_p_value_only_among_19_different_draws_that_could_be_the_tops():
-    top, names = shift_table([1.0], "0", "top"), [str(number) for number in range(19)]
-    drawn = shift_table(np.linspace(0, 0.9, 20), [*names, "0"], "random")
-    for table, is_null, expected in (
-        (drawn, True, 1 / 21),
-        (drawn, False, None),
-        (drawn.assign(layers=[*names[1:], "1", "2"]), True, None),
-    ):
-        (rank,) = top_ranks(pd.concat([top, table]), [("top", "random", is_null)]).itertuples()
-        assert rank.rank == 1 / 21 and rank.p_value == expected
-
-
-def test_a_rank_is_read_from_the_only_draw_of_a_setup():
-    shifts = shifts_of(RUNS)
-    (rank,) = top_ranks(shifts, [("top", "random", False)]).itertuples()
-    assert (rank.at_least_as_large, rank.draws, rank.distinct_layers) == (1, 2, 2)  # 0.25 and 0.5
 
 
 def test_the_markdown_shows_means_with_their_intervals_and_no_single_draw():

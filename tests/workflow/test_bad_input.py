@@ -26,7 +26,7 @@ def coco(root):
     return lambda study: study.update(dataset={"kind": "coco", "root": str(root)})
 
 
-CASES = {  # what a test_study cannot see: the folders, and how a run ends
+CASES = {  # what test_study_errors.py cannot see: the folders, and how a run ends
     "an unknown key": (lambda study: study.update(lorra={"rank": 4}), "lorra: unknown key"),
     "a checkpoint that is not there": (
         lambda study: study["models"]["qwen2_vl"].update(checkpoint="./nowhere"),
